@@ -1,0 +1,143 @@
+//! From a file's bytes to batches of lines: split, filter, and read each line's time and level.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+use joblog::lines::{Kind, RawLine, Splitter};
+use joblog::record::RecordParser;
+
+use crate::batch::{Age, Batch, Line, LineKind};
+use crate::filter::Filter;
+use crate::source::SourceId;
+
+/// Bytes of one line, at most; a longer one is shown in marked pieces.
+pub const LINE_BYTES: usize = 256 * 1024;
+
+/// How far a line's own time may be from its arrival to be ordered by it; a clock that is wrong by more must not hold the others up.
+const CLOCK_ERROR: Duration = Duration::from_secs(10);
+
+/// When bytes arrived, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// The clock that never jumps.
+    pub at: Instant,
+    /// The wall clock in ns since 1970.
+    pub wall_ns: i64,
+}
+
+/// What is the same for all files.
+#[derive(Debug, Clone)]
+pub struct LineSettings {
+    /// Which lines to keep.
+    pub filter: Arc<Filter>,
+    /// The zone of timestamps that name none.
+    pub zone: TimeZone,
+}
+
+/// Turns one file's bytes into batches.
+#[derive(Debug)]
+pub struct Assembler {
+    source: SourceId,
+    splitter: Splitter,
+    parser: RecordParser,
+    filter: Arc<Filter>,
+    order_ns: i64,
+}
+
+impl Assembler {
+    /// For the bytes of a source from `offset` on.
+    pub fn new(source: SourceId, offset: u64, settings: &LineSettings, now: Arrival) -> Self {
+        Self {
+            source,
+            splitter: Splitter::new(LINE_BYTES, offset),
+            parser: RecordParser::new(settings.zone.clone(), now.wall_ns),
+            filter: settings.filter.clone(),
+            order_ns: i64::MIN,
+        }
+    }
+
+    /// Whether a line has begun whose end has not come.
+    pub fn has_unfinished(&self) -> bool {
+        self.splitter.pending() > 0
+    }
+
+    /// Goes on at another offset, after [`Assembler::finish`].
+    pub fn restart(&mut self, offset: u64) {
+        self.splitter = Splitter::new(LINE_BYTES, offset);
+    }
+
+    /// The lines that these bytes complete.
+    pub fn push(&mut self, bytes: &[u8], arrival: Arrival, age: Age) -> Batch {
+        self.assemble(
+            arrival,
+            age,
+            |splitter, each| splitter.push(bytes, each),
+            bytes.len(),
+        )
+    }
+
+    /// The unfinished end as a line, if there is one.
+    pub fn finish(&mut self, arrival: Arrival, age: Age) -> Batch {
+        self.assemble(arrival, age, |splitter, each| splitter.finish(each), 0)
+    }
+
+    fn assemble(
+        &mut self,
+        arrival: Arrival,
+        age: Age,
+        split: impl FnOnce(&mut Splitter, &mut dyn FnMut(RawLine<'_>)),
+        length: usize,
+    ) -> Batch {
+        let mut bytes = Vec::with_capacity(length + self.splitter.pending());
+        let mut lines = Vec::with_capacity(length / 128 + 1);
+        let Self {
+            splitter,
+            parser,
+            filter,
+            order_ns,
+            ..
+        } = self;
+        let slack = CLOCK_ERROR.as_nanos() as i64;
+        split(splitter, &mut |line| {
+            if !filter.keep(line.bytes) {
+                return;
+            }
+            let record = parser.parse(line.bytes);
+            let order = match record.ts_ns {
+                Some(ts)
+                    if (age == Age::History || ts >= arrival.wall_ns - slack)
+                        && ts <= arrival.wall_ns + slack =>
+                {
+                    ts
+                }
+                // A stack trace stays with its head.
+                None if *order_ns != i64::MIN => *order_ns,
+                _ => arrival.wall_ns,
+            };
+            *order_ns = order.max(*order_ns);
+            lines.push(Line {
+                start: bytes.len() as u32,
+                len: line.bytes.len() as u32,
+                offset: line.offset,
+                file_len: line.file_len,
+                order_ns: *order_ns,
+                ts_ns: record.ts_ns,
+                level: record.level,
+                kind: match line.kind {
+                    Kind::Whole => LineKind::Whole,
+                    Kind::Piece => LineKind::Piece,
+                    Kind::Unfinished => LineKind::Unfinished,
+                },
+                age,
+            });
+            bytes.extend_from_slice(line.bytes);
+        });
+        Batch {
+            source: self.source,
+            arrived: arrival.at,
+            bytes,
+            lines,
+        }
+    }
+}

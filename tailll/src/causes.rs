@@ -1,0 +1,77 @@
+//! An error with its causes on one line, safe to show.
+
+use std::error::Error;
+
+/// The longest text made of an error, in characters.
+const MAX_CHARS: usize = 500;
+
+/// `what failed: why: why that`, without a cause that its predecessor already tells, and with control characters escaped,
+/// since strangers have a say in it.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    plain(&text)
+}
+
+/// A stranger's text on one line: control characters escaped, and cut where it gets long.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for c in text.chars().take(MAX_CHARS) {
+        if c.is_control() || is_bidi(c) {
+            plain.extend(c.escape_debug());
+        } else {
+            plain.push(c);
+        }
+    }
+    if text.chars().nth(MAX_CHARS).is_some() {
+        plain.push('…');
+    }
+    plain
+}
+
+/// Characters that turn the direction of writing, and so make a text read as another.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = Layer {
+            text: "refused",
+            source: None,
+        };
+        let middle = Layer {
+            text: "connect: refused",
+            source: Some(Box::new(inner)),
+        };
+        let outer = Layer {
+            text: "http://h/",
+            source: Some(Box::new(middle)),
+        };
+        assert_eq!(chain(&outer), "http://h/: connect: refused");
+    }
+
+    #[test]
+    fn a_strangers_text_stays_on_its_line() {
+        assert_eq!(plain("a\u{1b}[31m\nb\u{202e}"), "a\\u{1b}[31m\\nb\\u{202e}");
+        assert_eq!(plain(&"x".repeat(600)).chars().count(), MAX_CHARS + 1);
+    }
+}

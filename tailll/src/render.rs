@@ -1,0 +1,493 @@
+//! How lines look: as text with a prefix, as they are, or as JSON.
+//!
+//! Owns the bytes that go to standard output. Whose prefix says what is `prefix.rs`'s, whose colour is which
+//! `palette.rs`'s, and writing is `output.rs`'s.
+//!
+//! In the default format the sign between prefix and line says by more than colour what kind of line it is:
+//!
+//! | sign | meaning |
+//! |---|---|
+//! | `\|` | a line of standard output or of a plain file |
+//! | `:` | a line of standard error |
+//! | `!` | a line whose level is error or fatal, wherever it was written |
+//! | `~` | not a line: tailll itself says something about this source |
+//!
+//! A line that ends in ` …` is a piece of an overlong one and goes on in the source's next line; one that ends in
+//! ` (no newline)` is the unfinished last one of its file.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use joblog::{Level, Stream};
+
+use crate::batch::{Line, LineKind, Mark};
+use crate::color::{Colors, StreamKind};
+use crate::escape;
+use crate::highlight::Highlight;
+use crate::json::{Times, push_number, push_string};
+use crate::merge::{Late, Run};
+use crate::palette::Palette;
+use crate::prefix::Prefixes;
+use crate::source::{FileLabel, Source, SourceId};
+
+/// `--output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A prefix and the line.
+    #[default]
+    Default,
+    /// The line alone.
+    Raw,
+    /// One JSON object a line.
+    Json,
+}
+
+const BOLD: &[u8] = b"\x1b[1m";
+const DIM: &[u8] = b"\x1b[2m";
+const ERROR: &[u8] = b"\x1b[1;31m";
+const HIGHLIGHT: &[u8] = b"\x1b[1;7m";
+const RESET: &[u8] = b"\x1b[0m";
+
+const PIECE: &str = " \u{2026}";
+const UNFINISHED: &str = " (no newline)";
+
+/// How lines are to look.
+#[derive(Debug, Clone)]
+pub struct RenderOptions {
+    /// The format.
+    pub format: Format,
+    /// Whether it is coloured.
+    pub colors: Colors,
+    /// Whether a terminal gets it, which then must not get control characters.
+    pub stream: StreamKind,
+    /// What is highlighted, if it is coloured.
+    pub highlight: Highlight,
+}
+
+/// Makes bytes of lines.
+#[derive(Debug)]
+pub struct Renderer {
+    options: RenderOptions,
+    palette: Option<Palette>,
+    prefixes: Prefixes,
+    /// The generation of the prefixes that `ready` was made of.
+    generation: u64,
+    ready: HashMap<SourceId, Ready>,
+    times: Times,
+    places: Vec<Range<usize>>,
+}
+
+/// What is the same for all lines of a source.
+#[derive(Debug)]
+struct Ready {
+    /// Prefix and separator of a usual line.
+    usual: Vec<u8>,
+    /// The same for an error.
+    error: Vec<u8>,
+    /// The same for a mark.
+    mark: Vec<u8>,
+    /// The fields of the source, beginning and ending with a comma.
+    json: Vec<u8>,
+}
+
+impl Renderer {
+    /// No source is open.
+    pub fn new(options: RenderOptions) -> Self {
+        let palette = match options.colors {
+            Colors::Off => None,
+            Colors::On(depth) => Some(Palette::new(depth)),
+        };
+        Self {
+            options,
+            palette,
+            prefixes: Prefixes::new(),
+            generation: 0,
+            ready: HashMap::new(),
+            times: Times::default(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Takes a source in, before its first line.
+    pub fn open(&mut self, id: SourceId, source: Arc<Source>) {
+        self.ready.remove(&id);
+        self.prefixes.open(id, source);
+    }
+
+    /// Lets a source go, after its last line.
+    pub fn close(&mut self, id: SourceId) {
+        self.ready.remove(&id);
+        self.prefixes.close(id);
+    }
+
+    /// Appends lines.
+    pub fn lines(&mut self, run: &Run<'_>, to: &mut Vec<u8>) {
+        self.prepare(run.source);
+        let Some(ready) = self.ready.get(&run.source) else {
+            return;
+        };
+        match self.options.format {
+            Format::Default => {
+                let look = Look {
+                    options: &self.options,
+                    ready,
+                };
+                to.reserve(
+                    run.lines
+                        .iter()
+                        .map(|line| line.len as usize + look.ready.usual.len() + 1)
+                        .sum(),
+                );
+                for line in run.lines {
+                    look.line(line, bytes_of(run, line), &mut self.places, to);
+                }
+            }
+            Format::Raw => {
+                for line in run.lines {
+                    append_text(self.options.stream, bytes_of(run, line), to);
+                    to.push(b'\n');
+                }
+            }
+            Format::Json => {
+                for line in run.lines {
+                    append_json(line, bytes_of(run, line), ready, &mut self.times, to);
+                }
+            }
+        }
+    }
+
+    /// Appends a mark, or gives what is to be said on standard error where the format has no place for it.
+    pub fn mark(&mut self, id: SourceId, mark: &Mark, to: &mut Vec<u8>) -> Option<String> {
+        self.prepare(id);
+        let ready = self.ready.get(&id)?;
+        let text = mark_text(mark);
+        match self.options.format {
+            Format::Default => append_mark(&ready.mark, &text, &self.options, to),
+            Format::Raw => return Some(format!("{}: {text}", self.plain_prefix(id))),
+            Format::Json => {
+                to.extend_from_slice(b"{\"mark\":");
+                match mark {
+                    Mark::Lost {
+                        offset,
+                        at_least,
+                        why,
+                    } => {
+                        to.extend_from_slice(b"\"lost\"");
+                        to.extend_from_slice(&ready.json);
+                        to.extend_from_slice(b"\"off\":");
+                        push_number(*offset, to);
+                        to.extend_from_slice(b",\"at_least\":");
+                        match at_least {
+                            Some(bytes) => push_number(*bytes, to),
+                            None => to.extend_from_slice(b"null"),
+                        }
+                        to.extend_from_slice(b",\"why\":");
+                        push_string(why, to);
+                        to.push(b',');
+                    }
+                    Mark::Note(_) => {
+                        to.extend_from_slice(b"\"note\"");
+                        to.extend_from_slice(&ready.json);
+                    }
+                }
+                to.extend_from_slice(b"\"text\":");
+                push_string(&text, to);
+                to.extend_from_slice(b"}\n");
+            }
+        }
+        None
+    }
+
+    /// Appends that lines were late, or gives what is to be said on standard error.
+    pub fn late(&mut self, late: &Late<'_>, to: &mut Vec<u8>) -> Option<String> {
+        let lines = if late.lines == 1 {
+            "1 line".to_string()
+        } else {
+            format!("{} lines", late.lines)
+        };
+        let text = format!("{lines} late by up to {}", duration(late.by_ns));
+        match self.options.format {
+            Format::Default => {
+                let prefix = prefix_bytes(
+                    &self.prefixes.host_text(late.host),
+                    None,
+                    b'~',
+                    BOLD,
+                    self.options.colors,
+                );
+                append_mark(&prefix, &text, &self.options, to);
+            }
+            Format::Raw => return Some(format!("{}: {text}", escape::text(late.host))),
+            Format::Json => {
+                to.extend_from_slice(b"{\"mark\":\"late\",\"host\":");
+                push_string(late.host, to);
+                to.extend_from_slice(b",\"lines\":");
+                push_number(late.lines, to);
+                to.extend_from_slice(b",\"by_ns\":");
+                push_number(late.by_ns, to);
+                to.extend_from_slice(b",\"text\":");
+                push_string(&text, to);
+                to.extend_from_slice(b"}\n");
+            }
+        }
+        None
+    }
+
+    /// Sees to it that what is the same for all lines of a source is ready.
+    fn prepare(&mut self, id: SourceId) {
+        if self.generation != self.prefixes.generation() {
+            self.generation = self.prefixes.generation();
+            self.ready.clear();
+        }
+        if self.ready.contains_key(&id) {
+            return;
+        }
+        let text = self.plain_prefix(id);
+        let source = self.prefixes.source(id);
+        let start = match (&mut self.palette, source) {
+            (Some(palette), Some(source)) => Some(palette.start(&source.instance)),
+            _ => None,
+        };
+        let usual = match source.map(|source| &source.file) {
+            Some(FileLabel::Process {
+                stream: Stream::Stderr,
+                ..
+            }) => b':',
+            _ => b'|',
+        };
+        let colors = self.options.colors;
+        let ready = Ready {
+            usual: prefix_bytes(&text, start.as_deref(), usual, b"", colors),
+            error: prefix_bytes(&text, start.as_deref(), b'!', ERROR, colors),
+            mark: prefix_bytes(&text, start.as_deref(), b'~', BOLD, colors),
+            json: source.map_or_else(|| b",".to_vec(), |source| json_of(source)),
+        };
+        self.ready.insert(id, ready);
+    }
+
+    /// The prefix of a source, also of one that nobody announced: no line goes without one.
+    fn plain_prefix(&self, id: SourceId) -> String {
+        self.prefixes
+            .text(id)
+            .map_or_else(|| self.prefixes.host_text(""), ToString::to_string)
+    }
+}
+
+/// What the lines of one source need in the default format.
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    options: &'a RenderOptions,
+    ready: &'a Ready,
+}
+
+impl Look<'_> {
+    fn line(self, line: &Line, bytes: &[u8], places: &mut Vec<Range<usize>>, to: &mut Vec<u8>) {
+        let is_error = line.level >= Some(Level::Error);
+        to.extend_from_slice(if is_error {
+            &self.ready.error
+        } else {
+            &self.ready.usual
+        });
+        if self.options.colors == Colors::Off || self.options.highlight.is_empty() {
+            append_text(self.options.stream, bytes, to);
+        } else {
+            self.highlighted(bytes, places, to);
+        }
+        match line.kind {
+            LineKind::Whole => {}
+            LineKind::Piece => append_styled(PIECE.as_bytes(), DIM, self.options.colors, to),
+            LineKind::Unfinished => {
+                append_styled(UNFINISHED.as_bytes(), DIM, self.options.colors, to)
+            }
+        }
+        to.push(b'\n');
+    }
+
+    fn highlighted(self, bytes: &[u8], places: &mut Vec<Range<usize>>, to: &mut Vec<u8>) {
+        self.options.highlight.find(bytes, places);
+        let mut shown = 0;
+        for place in places.iter() {
+            append_text(self.options.stream, &bytes[shown..place.start], to);
+            to.extend_from_slice(HIGHLIGHT);
+            append_text(self.options.stream, &bytes[place.clone()], to);
+            to.extend_from_slice(RESET);
+            shown = place.end;
+        }
+        append_text(self.options.stream, &bytes[shown..], to);
+    }
+}
+
+/// A line's bytes; none where a batch is not what it says.
+fn bytes_of<'a>(run: &Run<'a>, line: &Line) -> &'a [u8] {
+    let start = line.start as usize;
+    run.bytes
+        .get(start..start + line.len as usize)
+        .unwrap_or_default()
+}
+
+fn append_text(stream: StreamKind, bytes: &[u8], to: &mut Vec<u8>) {
+    match stream {
+        StreamKind::Terminal => escape::append(bytes, to),
+        StreamKind::Pipe => to.extend_from_slice(bytes),
+    }
+}
+
+fn append_styled(bytes: &[u8], style: &[u8], colors: Colors, to: &mut Vec<u8>) {
+    match colors {
+        Colors::Off => to.extend_from_slice(bytes),
+        Colors::On(_) => {
+            to.extend_from_slice(style);
+            to.extend_from_slice(bytes);
+            to.extend_from_slice(RESET);
+        }
+    }
+}
+
+fn append_mark(prefix: &[u8], text: &str, options: &RenderOptions, to: &mut Vec<u8>) {
+    to.extend_from_slice(prefix);
+    // A reason may hold anything, and a mark has to stay one line in a pipe too.
+    append_styled(escape::text(text).as_bytes(), BOLD, options.colors, to);
+    to.push(b'\n');
+}
+
+/// A prefix with its separator. `start` switches the colour of its instance on.
+fn prefix_bytes(
+    text: &str,
+    start: Option<&str>,
+    separator: u8,
+    style: &[u8],
+    colors: Colors,
+) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() + 24);
+    append_styled(
+        text.as_bytes(),
+        start.unwrap_or_default().as_bytes(),
+        if start.is_some() { colors } else { Colors::Off },
+        &mut bytes,
+    );
+    bytes.push(b' ');
+    append_styled(
+        &[separator],
+        style,
+        if style.is_empty() {
+            Colors::Off
+        } else {
+            colors
+        },
+        &mut bytes,
+    );
+    bytes.push(b' ');
+    bytes
+}
+
+/// The fields of a source, beginning and ending with a comma.
+fn json_of(source: &Source) -> Vec<u8> {
+    let mut to = Vec::new();
+    let label = &source.instance;
+    let (process, run, stream) = match &source.file {
+        FileLabel::Process {
+            process,
+            run,
+            stream,
+        } => (Some(process.as_str()), Some(*run), Some(stream.name())),
+        FileLabel::Plain { .. } => (None, None, None),
+    };
+    let mut field = |name: &str, value: Option<&str>, number: Option<u32>| {
+        to.push(b',');
+        push_string(name, &mut to);
+        to.push(b':');
+        match (value, number) {
+            (Some(value), _) => push_string(value, &mut to),
+            (None, Some(number)) => push_number(u64::from(number), &mut to),
+            (None, None) => to.extend_from_slice(b"null"),
+        }
+    };
+    field("job", Some(&label.job), None);
+    field("instance", None, label.instance);
+    field("host", Some(&label.host), None);
+    field("task_id", label.task_id.as_deref(), None);
+    field("process", process, None);
+    field("run", None, run);
+    field("stream", stream, None);
+    field("file", Some(&String::from_utf8_lossy(&source.path)), None);
+    to.push(b',');
+    to
+}
+
+fn append_json(line: &Line, bytes: &[u8], ready: &Ready, times: &mut Times, to: &mut Vec<u8>) {
+    to.reserve(bytes.len() + ready.json.len() + 128);
+    to.extend_from_slice(b"{\"ts\":");
+    match line.ts_ns {
+        Some(ns) => times.push(ns, to),
+        None => to.extend_from_slice(b"null"),
+    }
+    to.extend_from_slice(match line.level {
+        None => b",\"level\":null",
+        Some(Level::Trace) => b",\"level\":\"trace\"",
+        Some(Level::Debug) => b",\"level\":\"debug\"",
+        Some(Level::Info) => b",\"level\":\"info\"",
+        Some(Level::Warn) => b",\"level\":\"warn\"",
+        Some(Level::Error) => b",\"level\":\"error\"",
+        Some(Level::Fatal) => b",\"level\":\"fatal\"",
+    });
+    to.extend_from_slice(&ready.json);
+    to.extend_from_slice(b"\"off\":");
+    push_number(line.offset, to);
+    to.extend_from_slice(b",\"len\":");
+    push_number(u64::from(line.file_len), to);
+    to.extend_from_slice(match line.kind {
+        LineKind::Whole => b"",
+        LineKind::Piece => b",\"kind\":\"piece\"".as_slice(),
+        LineKind::Unfinished => b",\"kind\":\"unfinished\"",
+    });
+    to.extend_from_slice(b",\"line\":");
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        push_string(text, to);
+    } else {
+        push_string(&String::from_utf8_lossy(bytes), to);
+        to.extend_from_slice(b",\"raw\":\"");
+        to.extend_from_slice(BASE64_STANDARD.encode(bytes).as_bytes());
+        to.push(b'"');
+    }
+    to.extend_from_slice(b"}\n");
+}
+
+fn mark_text(mark: &Mark) -> String {
+    match mark {
+        Mark::Lost {
+            at_least: Some(1),
+            why,
+            ..
+        } => format!("at least 1 byte lost: {why}"),
+        Mark::Lost {
+            at_least: Some(bytes),
+            why,
+            ..
+        } => format!("at least {bytes} bytes lost: {why}"),
+        Mark::Lost {
+            at_least: None,
+            why,
+            ..
+        } => format!("an unknown number of bytes lost: {why}"),
+        Mark::Note(text) => text.clone(),
+    }
+}
+
+fn duration(ns: u64) -> String {
+    let ms = ns / 1_000_000;
+    let mut text = String::new();
+    let _ = match ms {
+        0 => write!(text, "less than 1 ms"),
+        1..1_000 => write!(text, "{ms} ms"),
+        _ => write!(text, "{}.{} s", ms / 1_000, ms % 1_000 / 100),
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests;
