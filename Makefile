@@ -1,0 +1,33 @@
+# The words that a person needs; .ci/run uses the same. ARGS goes on: make demo ARGS='--for=20s -- --stderr'
+
+ARGS ?=
+
+.PHONY: help demo test check bench doc
+
+help:
+	@echo 'make demo    build, start a demo cluster on loopback, and follow one of its jobs (ARGS=--help says more)'
+	@echo 'make test    install the system packages that tests need where that is allowed, and run every test'
+	@echo 'make check   formatting, clippy, documentation; warnings are errors'
+	@echo 'make bench   benches of the hot paths, then of the whole program'
+	@echo 'make doc     the documentation of the code, in target/doc'
+
+demo:
+	cargo build --release -p e2e --bin demo -p tailll --bin tailll
+	@cargo run --release -q -p e2e --bin demo -- $(ARGS)
+
+test:
+	scripts/test-packages.sh
+	cargo test --workspace $(ARGS)
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+bench:
+	scripts/test-packages.sh bench
+	cargo bench --workspace
+	cargo run --release -p e2e --bin bench -- $(ARGS)
+
+doc:
+	cargo doc --workspace --no-deps

@@ -1,0 +1,19 @@
+//! What the end-to-end tests, the whole-program benches and the demo share: the other side of every connection, on
+//! loopback, with the faults that the programs claim to survive.
+//!
+//! The demo cluster is [`cluster::Cluster`]; its parts ([`scheduler`], [`ssh_server`], [`writers`]) serve tests alone, too.
+//! The rig is [`sshd::Sshd`], OpenSSH's own server; [`rotation`] writes logs to follow there, [`cut`] breaks connections, and
+//! [`tail_process`] runs the program under test.
+
+pub mod clock;
+pub mod cluster;
+pub mod cut;
+pub mod login;
+pub mod process_table;
+pub mod processes;
+pub mod rotation;
+pub mod scheduler;
+pub mod ssh_server;
+pub mod sshd;
+pub mod tail_process;
+pub mod writers;
