@@ -425,7 +425,9 @@ pub struct Account {
     pub repeated: Vec<LineId>,
     /// Lines that were shown after a later one of their writer.
     pub out_of_order: Vec<LineId>,
-    /// What is in the output and was not written like that: marks, damaged lines, lines of nobody.
+    /// Marks that tell of lines shown after later ones of other files. They lose nothing.
+    pub late: Vec<String>,
+    /// What else is in the output and was not written like that: other marks, damaged lines, lines of nobody.
     pub unknown: Vec<String>,
 }
 
@@ -462,7 +464,12 @@ impl fmt::Display for Account {
                 )?;
             }
         }
-        write!(f, ", {} unknown", self.unknown.len())?;
+        write!(
+            f,
+            ", {} late marks, {} unknown",
+            self.late.len(),
+            self.unknown.len()
+        )?;
         for line in self.unknown.iter().take(MAX_SHOWN) {
             write!(f, "\n  unknown: {}", line.escape_debug())?;
         }
@@ -485,9 +492,14 @@ pub fn account<'a>(output: impl IntoIterator<Item = &'a [u8]>, written: &[Writte
             Some((found.id, shown, highest))
         });
         let Some((id, shown, highest)) = known else {
-            account
-                .unknown
-                .push(String::from_utf8_lossy(output_line).into_owned());
+            let line = String::from_utf8_lossy(output_line).into_owned();
+            let is_late = line.contains(" ~ ") && line.contains(" late by up to ");
+            if is_late {
+                &mut account.late
+            } else {
+                &mut account.unknown
+            }
+            .push(line);
             continue;
         };
         if std::mem::replace(shown, true) {

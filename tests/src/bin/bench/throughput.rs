@@ -469,6 +469,8 @@ struct Check {
     lines: usize,
     blank_lines: usize,
     without_prefix: usize,
+    /// The program's own lines among them, such as those that tell of late ones.
+    marks: usize,
     hosts_exact: usize,
     hosts: usize,
 }
@@ -494,6 +496,7 @@ impl Check {
                 Some((rest, *host))
             });
             match found {
+                None if text.windows(3).any(|three| three == b" ~ ") => check.marks += 1,
                 Some((rest, host)) if host >= 1 && host <= shown.len() => {
                     check.blank_lines += usize::from(rest.is_empty());
                     shown[host - 1].extend_from_slice(rest);
@@ -515,8 +518,13 @@ impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} lines ({} blank), {} without prefix, {} of {} hosts byte for byte",
-            self.lines, self.blank_lines, self.without_prefix, self.hosts_exact, self.hosts
+            "{} lines ({} blank, {} marks), {} without prefix, {} of {} hosts byte for byte",
+            self.lines,
+            self.blank_lines,
+            self.marks,
+            self.without_prefix,
+            self.hosts_exact,
+            self.hosts
         )
     }
 }
@@ -541,6 +549,10 @@ fn learn_prefixes(output: &[u8]) -> Vec<(Vec<u8>, usize)> {
             && !prefixes.contains_key(&line[..start])
         {
             prefixes.insert(line[..start].to_vec(), host);
+            // The sign before the line tells of its level: an undated line of a trace may have another.
+            if let Some(name) = line[..start].strip_suffix(b" | ") {
+                prefixes.insert([name, b" ! "].concat(), host);
+            }
         }
     }
     let mut prefixes: Vec<(Vec<u8>, usize)> = prefixes.into_iter().collect();
