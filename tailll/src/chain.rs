@@ -65,6 +65,28 @@ impl Rotation {
     }
 }
 
+impl Rank {
+    /// Whether a file that had the rank `before` cannot have got this one by being renamed away, shifted or written to.
+    pub fn was_renewed(self, before: Self) -> bool {
+        if self.run != before.run {
+            return self.run > before.run;
+        }
+        match (self.rotation, before.rotation) {
+            (Rotation::Live, Rotation::Rotated { .. }) => true,
+            (
+                Rotation::Rotated {
+                    number: Some(now), ..
+                },
+                Rotation::Rotated {
+                    number: Some(before),
+                    ..
+                },
+            ) => now < before,
+            _ => false,
+        }
+    }
+}
+
 impl PartialOrd for Rank {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
@@ -87,6 +109,19 @@ impl Ord for Rank {
                         number: Some(b), ..
                     },
                 ) => b.cmp(&a),
+                // Numbers and times cannot be compared with each other, and any mixture would be no order at all.
+                (
+                    Rotation::Rotated {
+                        number: Some(_), ..
+                    },
+                    Rotation::Rotated { number: None, .. },
+                ) => Ordering::Less,
+                (
+                    Rotation::Rotated { number: None, .. },
+                    Rotation::Rotated {
+                        number: Some(_), ..
+                    },
+                ) => Ordering::Greater,
                 (
                     Rotation::Rotated { modified_s: a, .. },
                     Rotation::Rotated { modified_s: b, .. },
@@ -410,6 +445,24 @@ mod tests {
                 ("/w/app", &["/w/app.1", "/w/app-old", "/w/app"]),
             ],
         );
+    }
+
+    #[test]
+    fn numbered_and_dated_files_beside_each_other_have_one_order() {
+        // By number alone .2 is older than .1, by time alone it is newer than the dated one between them.
+        let rank = |number, modified_s| Rank {
+            run: 0,
+            rotation: Rotation::Rotated { number, modified_s },
+        };
+        let mut ranks: Vec<Rank> = (0..60)
+            .flat_map(|n| [rank(Some(n), i64::from(n)), rank(None, i64::from(n))])
+            .collect();
+        ranks.sort();
+        for (at, older) in ranks.iter().enumerate() {
+            for newer in &ranks[at + 1..] {
+                assert!(older < newer, "{older:?} {newer:?}");
+            }
+        }
     }
 
     #[test]
