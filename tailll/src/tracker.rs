@@ -4,7 +4,7 @@
 //! with what to start, release and close. A fresh file is opened at once but held back until the one before it is drained, so
 //! a chain's lines keep their order; a renamed file is kept open beside it, because its writer may still have it open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::chain::{ChainKey, Link, Rank};
@@ -78,8 +78,10 @@ pub struct Tracker {
     files: HashMap<FileId, Tracked>,
     /// Files that were there before ours and are not read, with their last place.
     older: HashMap<FileId, (ChainKey, Rank)>,
+    /// The files that were read as live ones at the listing before.
+    live: HashSet<FileId>,
     /// Files refused so far, so that each is said once.
-    refused: std::collections::HashSet<FileId>,
+    refused: HashSet<FileId>,
     begun: bool,
 }
 
@@ -102,6 +104,12 @@ impl Tracker {
         progress: impl Fn(FileId) -> Progress,
         now: Instant,
     ) -> Vec<Action> {
+        self.live = self
+            .files
+            .iter()
+            .filter(|(_, file)| file.rank.rotation.is_live())
+            .map(|(id, _)| *id)
+            .collect();
         for file in self.files.values_mut() {
             file.misses += 1;
         }
@@ -109,7 +117,8 @@ impl Tracker {
             if let Some(file) = self.files.get_mut(&link.stat.id) {
                 file.misses = 0;
                 file.rank = link.rank;
-                file.size = file.size.max(link.stat.size);
+                // It may be less than before: of a truncated file nobody can read what is gone.
+                file.size = link.stat.size;
             }
         }
         let mut actions = Vec::new();
@@ -138,6 +147,12 @@ impl Tracker {
             .filter(|file| file.chain == *key)
             .map(|file| file.rank)
             .min();
+        // The runs whose live file was read before this listing and is live still.
+        let live_runs: Vec<u32> = chain
+            .iter()
+            .filter(|link| link.rank.rotation.is_live() && self.live.contains(&link.stat.id))
+            .map(|link| link.rank.run)
+            .collect();
         for (at, link) in chain.iter().enumerate() {
             let id = link.stat.id;
             if self.files.contains_key(&id) {
@@ -147,12 +162,14 @@ impl Tracker {
             let was_older = self
                 .older
                 .get(&id)
-                .is_some_and(|(chain, rank)| chain == key && link.rank <= *rank);
+                .is_some_and(|(chain, rank)| chain == key && !link.rank.was_renewed(*rank));
             let before_ours = match oldest_read {
                 Some(oldest) => link.rank < oldest,
                 None => !self.begun && at + 1 < chain.len(),
             };
-            if was_older || before_ours {
+            // What appears beside a live file that has not moved was not renamed from there: it is a copy of it.
+            let is_copy = !link.rank.rotation.is_live() && live_runs.contains(&link.rank.run);
+            if was_older || before_ours || is_copy {
                 older.insert(id, (key.clone(), link.rank));
                 continue;
             }
