@@ -441,21 +441,28 @@ impl Reading {
         let mut looks = 0;
         loop {
             let from = self.position - self.before.len() as u64;
-            match self
+            let opened = self
                 .reader
                 .transport
                 .open(&self.path, Start::At(from), self.reader.until)
-                .await
-            {
+                .await;
+            let problem = match opened {
                 Ok((header, stream)) if header.id == self.file() => {
                     return Ok(Ok((stream, self.before.clone())));
                 }
-                Err(OpenError::Shorter { .. }) if self.is_at_its_path().await? => {
+                // Another file has its name by now. Its stream must be gone before anything else is asked of the host: unread, it
+                // would stall the connection that carries the answer.
+                Ok((_, stream)) => {
+                    drop(stream);
+                    OpenError::Gone
+                }
+                Err(error) => error,
+            };
+            match problem {
+                OpenError::Shorter { .. } if self.is_at_its_path().await? => {
                     return Ok(Err(Turn::Restart("the file was truncated")));
                 }
-                // Another file has its name by now: look for it.
-                Ok(_)
-                | Err(OpenError::Gone | OpenError::Shorter { .. } | OpenError::NotRegular) => {
+                OpenError::Gone | OpenError::Shorter { .. } | OpenError::NotRegular => {
                     let links = self.links().await?;
                     if let Some(link) = links.iter().find(|link| link.stat.id == self.file()) {
                         self.path.clone_from(&link.stat.path);
@@ -469,7 +476,7 @@ impl Reading {
                         tokio::time::sleep(RETRY_FIRST).await;
                     }
                 }
-                Err(error) => self.failed(error).await?,
+                error => self.failed(error).await?,
             }
         }
     }

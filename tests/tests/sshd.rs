@@ -207,7 +207,7 @@ fn a_hundred_disconnects_under_load_with_rotations_lose_and_repeat_nothing() {
             };
             Plan {
                 style,
-                rotate_every: Duration::from_millis(1_500),
+                rotate_every: Duration::from_millis(500),
                 ..plan
             }
         })

@@ -20,7 +20,7 @@ const DISCONNECTS: u64 = 100;
 const HOSTS: usize = 8;
 const DEADLINE: Duration = Duration::from_mins(4);
 /// When no line has come for so long, none will.
-const QUIET: Duration = Duration::from_secs(4);
+const QUIET: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(tools: Tools) -> Result<()> {
     say(&format!(
