@@ -9,7 +9,6 @@ pub mod clock;
 pub mod cluster;
 pub mod cut;
 pub mod login;
-pub mod process_table;
 pub mod processes;
 pub mod rotation;
 pub mod scheduler;

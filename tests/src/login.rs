@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process_table::{self, Signal};
+use crate::processes::{self, Signal};
 
 /// What the names of all accounts made here begin with; the rig's servers let them in.
 pub const NAME_PREFIX: &str = "tailll-t";
@@ -80,11 +80,11 @@ impl Login {
 
 impl Drop for Login {
     fn drop(&mut self) {
-        let left: Vec<u32> = process_table::with_environment(&format!("USER={}", self.name))
+        let left: Vec<u32> = processes::with_environment(&format!("USER={}", self.name))
             .into_iter()
             .map(|one| one.pid)
             .collect();
-        let _ = process_table::signal(&left, Signal::Kill);
+        let _ = processes::signal(&left, Signal::Kill);
         // The force is for a session that is just ending; the home goes with the folder it lies in.
         let _ = account_tool("userdel", &["-f", &self.name]);
     }

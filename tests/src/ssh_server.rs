@@ -34,7 +34,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::processes::{self, MARKER_VARIABLE};
+use crate::processes::{self, MARKER_VARIABLE, Process, Signal};
 
 /// sshd's default for `MaxSessions`.
 pub const MAX_SESSIONS_DEFAULT: usize = 10;
@@ -256,7 +256,7 @@ impl SshServer {
     }
 
     /// The processes that this server has started and that have not ended, their descendants included.
-    pub fn processes(&self) -> Vec<u32> {
+    pub fn processes(&self) -> Vec<Process> {
         processes::marked(&self.marker)
     }
 
@@ -856,21 +856,22 @@ impl server::Handler for Connection {
         signal: Sig,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let name = match signal {
-            Sig::ABRT => "ABRT",
-            Sig::HUP => "HUP",
-            Sig::INT => "INT",
-            Sig::KILL => "KILL",
-            Sig::QUIT => "QUIT",
-            Sig::TERM => "TERM",
-            Sig::USR1 => "USR1",
+        let signal = match signal {
+            Sig::ABRT => Signal::Abort,
+            Sig::HUP => Signal::HangUp,
+            Sig::INT => Signal::Interrupt,
+            Sig::KILL => Signal::Kill,
+            Sig::QUIT => Signal::Quit,
+            Sig::TERM => Signal::Terminate,
+            Sig::USR1 => Signal::User1,
             _ => return Ok(()),
         };
         if let Some(&leader) = self.running.get(&channel) {
             // The command may have ended in this moment; the client cannot know either. Only while the leader has not
             // been waited for is its number surely its own, which the marker tells.
-            if processes::marked(&self.host.marker).contains(&leader) {
-                let _ = processes::signal(processes::Recipient::Group(leader), name);
+            let marked = processes::marked(&self.host.marker);
+            if marked.iter().any(|process| process.pid == leader) {
+                let _ = processes::signal_group(leader, signal);
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
 use crate::login;
-use crate::process_table::{self, Process, Signal};
+use crate::processes::{self, Process, Signal};
 
 /// Where Debian and Ubuntu install the server; it insists on being started by an absolute path.
 const SSHD: &str = "/usr/sbin/sshd";
@@ -271,7 +271,7 @@ impl Sshd {
 
     /// What runs in the servers' sessions now: shells and all they started, not the servers' own processes.
     pub fn remote_processes(&self) -> Vec<Process> {
-        process_table::with_environment(&self.marker)
+        processes::with_environment(&self.marker)
     }
 
     fn nth_address(&self, index: usize) -> SocketAddr {
@@ -348,7 +348,7 @@ impl Drop for Sshd {
             .into_iter()
             .map(|one| one.pid)
             .collect();
-        let _ = process_table::signal(&left, Signal::Kill);
+        let _ = processes::signal(&left, Signal::Kill);
     }
 }
 
@@ -407,12 +407,12 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let sessions = process_table::descendants(self.sshd.id());
+        let sessions = processes::descendants(self.sshd.id());
         let _ = self.guard.kill();
         let _ = self.guard.wait();
         let _ = self.sshd.kill();
         let _ = self.sshd.wait();
-        let _ = process_table::signal(&sessions, Signal::Kill);
+        let _ = processes::signal(&sessions, Signal::Kill);
     }
 }
 
@@ -509,8 +509,8 @@ mod tests {
         let address = sshd.address(1);
         drop(sshd);
         session.wait().unwrap();
-        process_table::wait_until_none("remote", Duration::from_secs(5), || {
-            process_table::with_environment(&marker)
+        processes::wait_until_none("remote", Duration::from_secs(5), || {
+            processes::with_environment(&marker)
         })
         .unwrap();
         assert!(std::net::TcpStream::connect(address).is_err());

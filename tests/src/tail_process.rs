@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process_table::{self, Memory, Signal};
+use crate::processes::{self, Memory, Signal};
 
 /// How often waiting looks at what has come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -119,12 +119,12 @@ impl TailProcess {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        process_table::signal(&[self.pid()], signal)
+        processes::signal(&[self.pid()], signal)
     }
 
     /// The memory that it takes.
     pub fn memory(&self) -> Result<Memory> {
-        process_table::memory(self.pid())
+        processes::memory(self.pid())
     }
 
     /// How many lines have come so far.

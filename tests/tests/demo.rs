@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use e2e::cluster::{Cluster, Options};
-use e2e::processes::{self, Recipient};
+use e2e::processes::{self, Signal};
 use e2e::scheduler::{Fault, Model, Scheduler, Status};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -421,8 +421,8 @@ fn a_demo_ends_after_its_time_and_leaves_nothing() {
 
 #[test]
 fn a_demo_ends_by_a_signal_and_leaves_nothing() {
-    for (name, code) in [("INT", 130), ("TERM", 143)] {
-        let mut demo = Demo::start(name, &["--cluster-only"]);
+    for (signal, code) in [(Signal::Interrupt, 130), (Signal::Terminate, 143)] {
+        let mut demo = Demo::start(signal.name(), &["--cluster-only"]);
         let text = demo.read_until("the cluster runs");
         let config = printed_config(&text).to_owned();
         let ssh_config = config.with_file_name("ssh_config");
@@ -441,7 +441,7 @@ fn a_demo_ends_by_a_signal_and_leaves_nothing() {
             .read_line(&mut line)
             .unwrap();
         assert_eq!(line, "ready\n");
-        processes::signal(Recipient::Process(demo.child.id()), name).unwrap();
+        processes::signal(&[demo.child.id()], signal).unwrap();
         let (status, text) = demo.end();
         assert_eq!(status.code(), Some(code), "{text}");
         assert!(!client.wait().unwrap().success());
@@ -529,7 +529,7 @@ fn a_tailll_that_does_not_listen_is_killed() {
     let (_folder, demo) = demo_beside("trap '' INT TERM; echo deaf; while :; do sleep 0.05; done");
     let mut demo = Demo::start_program(&demo, "deaf", &[]);
     stdout(&mut demo).read_line(&mut String::new()).unwrap();
-    processes::signal(Recipient::Process(demo.child.id()), "TERM").unwrap();
+    processes::signal(&[demo.child.id()], Signal::Terminate).unwrap();
     let (status, text) = demo.end();
     assert_eq!(status.code(), Some(143));
     assert!(text.contains("killed"), "{text}");

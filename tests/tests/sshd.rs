@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use e2e::cut::Cut;
 use e2e::login::{self, Login};
-use e2e::process_table::{Signal, wait_until_none};
+use e2e::processes::{Signal, wait_until_none};
 use e2e::rotation::{Account, Log, Plan, Progress, Style, Writers, Written, account, find};
 use e2e::sshd::{ClientFiles, Settings, Sshd, with_all_descriptors};
 use e2e::tail_process::{Ended, Reading, TailProcess};

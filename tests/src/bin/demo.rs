@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use e2e::cluster::{Cluster, HOSTS, Options};
-use e2e::processes::{self, Recipient};
+use e2e::processes;
 use jiff::Timestamp;
 use joblog::JobKey;
 use tokio::process::{Child, Command};
@@ -99,7 +99,6 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// The `tailll` that was built together with this program.
 /// The program beside this one: under its own name as `make demo` builds it, or this package's duplicate of it as tests do.
 /// Of two, the newer is the one that was meant.
 fn find_tailll() -> anyhow::Result<PathBuf> {
@@ -121,7 +120,10 @@ fn find_tailll() -> anyhow::Result<PathBuf> {
 /// Why the demo ends.
 enum End {
     Time,
-    Signal { name: &'static str, code: u8 },
+    Signal {
+        signal: processes::Signal,
+        code: u8,
+    },
     Child(ExitStatus),
     Broken(anyhow::Error),
 }
@@ -142,12 +144,12 @@ impl Signals {
     }
 
     async fn next(&mut self) -> End {
-        let (name, code) = tokio::select! {
-            _ = self.interrupt.recv() => ("INT", EXIT_INTERRUPTED),
-            _ = self.terminate.recv() => ("TERM", EXIT_TERMINATED),
-            _ = self.hang_up.recv() => ("HUP", EXIT_HUNG_UP),
+        let (signal, code) = tokio::select! {
+            _ = self.interrupt.recv() => (processes::Signal::Interrupt, EXIT_INTERRUPTED),
+            _ = self.terminate.recv() => (processes::Signal::Terminate, EXIT_TERMINATED),
+            _ = self.hang_up.recv() => (processes::Signal::HangUp, EXIT_HUNG_UP),
         };
-        End::Signal { name, code }
+        End::Signal { signal, code }
     }
 }
 
@@ -175,8 +177,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     };
     let status = match (&end, &mut child) {
         (End::Child(status), _) => Some(*status),
-        (End::Signal { name, .. }, Some(child)) => stop(child, name).await,
-        (_, Some(child)) => stop(child, "INT").await,
+        (End::Signal { signal, .. }, Some(child)) => stop(child, *signal).await,
+        (_, Some(child)) => stop(child, processes::Signal::Interrupt).await,
         (_, None) => None,
     };
     let stopped = cluster.stop().await;
@@ -235,18 +237,19 @@ async fn wait(
 }
 
 /// Ends `tailll` by a signal, and by force if it does not listen. Its status, if it listened.
-async fn stop(child: &mut Child, name: &str) -> Option<ExitStatus> {
+async fn stop(child: &mut Child, signal: processes::Signal) -> Option<ExitStatus> {
     if let Some(id) = child.id() {
         // At a terminal ^C reached it already, and it may be gone.
-        let _ = processes::signal(Recipient::Process(id), name);
+        let _ = processes::signal(&[id], signal);
     }
     if let Ok(status) = tokio::time::timeout(END_PATIENCE, child.wait()).await {
         return status.ok();
     }
     let _ = writeln!(
         io::stderr(),
-        "demo: tailll did not end within {} s of SIG{name}; killed",
-        END_PATIENCE.as_secs()
+        "demo: tailll did not end within {} s of SIG{}; killed",
+        END_PATIENCE.as_secs(),
+        signal.name()
     );
     let _ = child.kill().await;
     None

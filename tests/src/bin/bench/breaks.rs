@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use e2e::cut::Cut;
-use e2e::process_table::Signal;
+use e2e::processes::Signal;
 use e2e::rotation::{Account, Plan, Style, Writers, account, find};
 use e2e::sshd::{Settings, Sshd};
 use e2e::tail_process::{Reading, TailProcess};

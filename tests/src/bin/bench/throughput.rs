@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use e2e::clock;
-use e2e::process_table::{self, Signal};
+use e2e::processes::{self, Signal};
 use e2e::rotation;
 use e2e::sshd::{Settings, Sshd};
 use jiff::Timestamp;
@@ -348,8 +348,8 @@ impl Running {
     /// The CPU time of the client: of all its processes.
     fn cpu_seconds(&self) -> f64 {
         let own = self.children.iter().map(Child::id);
-        let all = own.flat_map(|pid| std::iter::once(pid).chain(process_table::descendants(pid)));
-        all.filter_map(|pid| process_table::cpu_seconds(pid).ok())
+        let all = own.flat_map(|pid| std::iter::once(pid).chain(processes::descendants(pid)));
+        all.filter_map(|pid| processes::cpu_seconds(pid).ok())
             .sum()
     }
 
@@ -366,9 +366,9 @@ impl Running {
         let mut all = Vec::new();
         for child in &self.children {
             all.push(child.id());
-            all.extend(process_table::descendants(child.id()));
+            all.extend(processes::descendants(child.id()));
         }
-        process_table::signal(&all, Signal::Kill)?;
+        processes::signal(&all, Signal::Kill)?;
         for mut child in self.children.drain(..) {
             child.wait()?;
         }
