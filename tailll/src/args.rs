@@ -69,10 +69,6 @@ pub struct Args {
 /// Which lines.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(next_help_heading = "Lines")]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "a flag is typed or not; options.rs makes enums of them"
-)]
 pub struct LineArgs {
     /// Begin with the last N lines of each file; `all` for the whole file, 0 for new lines only [default: 10]
     #[arg(short = 'n', long, value_name = "N|all", allow_negative_numbers = true)]

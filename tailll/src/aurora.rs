@@ -98,7 +98,7 @@ pub enum AuroraError {
     #[error("{uri}: the answer cannot be read")]
     Json {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// Why.
         source: serde_json::Error,
     },
@@ -106,7 +106,7 @@ pub enum AuroraError {
     #[error("{uri}: the scheduler answers {code}{}", colon(.details))]
     Refused {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// The response code.
         code: String,
         /// Its own words.
@@ -116,7 +116,7 @@ pub enum AuroraError {
     #[error("{uri}: the scheduler answers {code} without a result of the kind asked for")]
     NoResult {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// The response code.
         code: String,
     },
@@ -295,7 +295,7 @@ fn parse_response<T>(
 ) -> Result<T, AuroraError> {
     let response: RawResponse =
         serde_json::from_slice(body).map_err(|source| AuroraError::Json {
-            uri: uri.clone(),
+            uri: uri.to_string(),
             source,
         })?;
     let code = match &response.response_code {
@@ -313,7 +313,7 @@ fn parse_response<T>(
             .filter_map(|detail| detail.get("message").and_then(Value::as_str))
             .collect();
         return Err(AuroraError::Refused {
-            uri: uri.clone(),
+            uri: uri.to_string(),
             code,
             details: plain(&messages.join("; ")),
         });
@@ -323,7 +323,7 @@ fn parse_response<T>(
         .as_ref()
         .and_then(read)
         .ok_or_else(|| AuroraError::NoResult {
-            uri: uri.clone(),
+            uri: uri.to_string(),
             code,
         })
 }

@@ -120,10 +120,10 @@ impl Limits {
         match how {
             // From the number that was too many, not from the limit: most of the limit may have been unused.
             Some(Handshake::CutOff) => {
-                self.allowed = (f64::from(self.under_way) / 2.0).min(self.allowed).max(1.0)
+                self.allowed = (f64::from(self.under_way) / 2.0).min(self.allowed).max(1.0);
             }
             Some(Handshake::Done) => {
-                self.allowed = (self.allowed + 1.0 / self.allowed).min(f64::from(HANDSHAKES_TOTAL))
+                self.allowed = (self.allowed + 1.0 / self.allowed).min(f64::from(HANDSHAKES_TOTAL));
             }
             None => {}
         }

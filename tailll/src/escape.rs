@@ -7,6 +7,8 @@
 //! control characters and those that change the direction of writing as `\u{9b}` and `\u{202e}`. That includes the
 //! colours that a program writes itself. A backslash stays one: what is shown is for eyes, not to be read back.
 
+use std::fmt::Write as _;
+
 /// How many bytes are looked at together; a multiple of what vector instructions take at once.
 const BLOCK_BYTES: usize = 32;
 
@@ -30,7 +32,9 @@ pub fn text(text: &str) -> String {
             char => match Shown::of(char) {
                 Shown::AsItIs => shown.push(char),
                 Shown::Byte(byte) => shown.extend(hex_byte(byte).map(char::from)),
-                Shown::Code(code) => shown.push_str(&format!("\\u{{{code:x}}}")),
+                Shown::Code(code) => {
+                    let _ = write!(shown, "\\u{{{code:x}}}");
+                }
             },
         }
     }
@@ -61,6 +65,10 @@ fn is_ascii_text(line: &[u8]) -> bool {
 }
 
 /// Whether the byte cannot be copied without a closer look.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a branch here would keep the compiler from making vector instructions"
+)]
 const fn is_special(byte: u8) -> bool {
     (byte.wrapping_sub(0x20) > 0x5e) & (byte != b'\t')
 }

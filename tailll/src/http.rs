@@ -55,7 +55,7 @@ pub enum HttpError {
     #[error("{uri}: connecting")]
     Connect {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// Why.
         source: hyper_util::client::legacy::Error,
     },
@@ -63,7 +63,7 @@ pub enum HttpError {
     #[error("{uri}: waiting for the answer")]
     Exchange {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// Why.
         source: hyper_util::client::legacy::Error,
     },
@@ -71,7 +71,7 @@ pub enum HttpError {
     #[error("{uri}: the answer broke off")]
     Truncated {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -79,7 +79,7 @@ pub enum HttpError {
     #[error("{uri}: the answer has more than {limit} bytes")]
     TooLarge {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// The limit in bytes.
         limit: usize,
     },
@@ -87,7 +87,7 @@ pub enum HttpError {
     #[error("{uri}: no whole answer within {} s", .limit.as_secs_f32())]
     Timeout {
         /// The address asked first.
-        uri: Uri,
+        uri: String,
         /// The limit.
         limit: Duration,
     },
@@ -95,13 +95,13 @@ pub enum HttpError {
     #[error("{uri}: more than {MAX_REDIRECTS} redirects")]
     Redirects {
         /// The address asked last.
-        uri: Uri,
+        uri: String,
     },
     /// Redirected to nowhere.
     #[error("{uri}: redirected to `{location}`, which is no address to go on with ({why})")]
     Location {
         /// The address asked last.
-        uri: Uri,
+        uri: String,
         /// Where it sent us.
         location: String,
         /// What is wrong with that.
@@ -111,7 +111,7 @@ pub enum HttpError {
     #[error("{uri}: HTTP {status}{}", after_colon(.message))]
     Status {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// The status.
         status: StatusCode,
         /// The start of the body, if it is text and no web page.
@@ -121,7 +121,7 @@ pub enum HttpError {
     #[error("{uri}: the address cannot be asked")]
     Request {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// Why.
         source: hyper::http::Error,
     },
@@ -131,7 +131,7 @@ pub enum HttpError {
     )]
     Roots {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// Why.
         source: io::Error,
     },
@@ -164,7 +164,7 @@ impl HttpClient {
         match tokio::time::timeout(self.limits.whole, self.follow(uri, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(HttpError::Timeout {
-                uri: uri.clone(),
+                uri: uri.to_string(),
                 limit: self.limits.whole,
             }),
         }
@@ -178,7 +178,9 @@ impl HttpClient {
                 Answer::Redirect(next) => uri = next,
             }
         }
-        Err(HttpError::Redirects { uri })
+        Err(HttpError::Redirects {
+            uri: uri.to_string(),
+        })
     }
 
     async fn once(&self, uri: &Uri, body: Bytes) -> Result<Answer, HttpError> {
@@ -190,7 +192,7 @@ impl HttpClient {
             .header(USER_AGENT, concat!("tailll/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
             .map_err(|source| HttpError::Request {
-                uri: uri.clone(),
+                uri: uri.to_string(),
                 source,
             })?;
         let sent = if uri.scheme_str() == Some("https") {
@@ -199,7 +201,7 @@ impl HttpClient {
             self.plain.request(request).await
         };
         let response = sent.map_err(|source| {
-            let uri = uri.clone();
+            let uri = uri.to_string();
             if source.is_connect() {
                 HttpError::Connect { uri, source }
             } else {
@@ -229,7 +231,7 @@ impl HttpClient {
         if !status.is_success() {
             let message = body.map(|body| error_text(&body)).unwrap_or_default();
             return Err(HttpError::Status {
-                uri: uri.clone(),
+                uri: uri.to_string(),
                 status,
                 message,
             });
@@ -237,11 +239,11 @@ impl HttpClient {
         match body {
             Ok(body) => Ok(Answer::Body(body)),
             Err(error) if error.is::<LengthLimitError>() => Err(HttpError::TooLarge {
-                uri: uri.clone(),
+                uri: uri.to_string(),
                 limit,
             }),
             Err(source) => Err(HttpError::Truncated {
-                uri: uri.clone(),
+                uri: uri.to_string(),
                 source,
             }),
         }
@@ -259,7 +261,7 @@ impl HttpClient {
         let https = HttpsConnectorBuilder::new()
             .with_native_roots()
             .map_err(|source| HttpError::Roots {
-                uri: uri.clone(),
+                uri: uri.to_string(),
                 source,
             })?
             .https_only()
@@ -287,7 +289,7 @@ fn connector(limits: Limits) -> HttpConnector {
 /// Where a redirect leads. From https it never leads to http: what is asked over TLS is not to be answered by anybody.
 fn redirect(from: &Uri, location: &str) -> Result<Uri, HttpError> {
     let error = |why| HttpError::Location {
-        uri: from.clone(),
+        uri: from.to_string(),
         location: plain(location),
         why,
     };

@@ -66,6 +66,10 @@ pub(crate) fn push_string(text: &str, to: &mut Vec<u8>) {
 }
 
 /// Whether a byte cannot be copied without a closer look.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a branch here would keep the compiler from making vector instructions"
+)]
 const fn is_special(byte: u8) -> bool {
     (byte.wrapping_sub(0x20) > 0x5e) | (byte == b'"') | (byte == b'\\')
 }

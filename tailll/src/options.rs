@@ -246,8 +246,8 @@ impl Options {
             },
             order: output.order.or(config.output.order),
             color: match (output.color, config.output.color) {
-                (Some(choice), _) => choice,
-                (None, Some(choice @ (ColorChoice::Always | ColorChoice::Never))) => choice,
+                (Some(choice), _)
+                | (None, Some(choice @ (ColorChoice::Always | ColorChoice::Never))) => choice,
                 (None, Some(ColorChoice::Auto) | None) if environment.forbids_color() => {
                     ColorChoice::Never
                 }

@@ -215,13 +215,13 @@ impl<O: Write, E: Write> Writer<O, E> {
         loop {
             let item = match self.status_due() {
                 None => items.recv().await,
-                Some(due) => match tokio::time::timeout_at(due, items.recv()).await {
-                    Ok(item) => item,
-                    Err(_) => {
+                Some(due) => {
+                    let Ok(item) = tokio::time::timeout_at(due, items.recv()).await else {
                         self.show_status();
                         continue;
-                    }
-                },
+                    };
+                    item
+                }
             };
             let Some(item) = item else { break };
             let mut result = self.take(item);

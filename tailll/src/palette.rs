@@ -244,18 +244,23 @@ mod tests {
     }
 
     /// CIE Lab, where a distance of 20 is plainly seen.
-    fn lab([r, g, b]: [f64; 3]) -> [f64; 3] {
-        let f = |t: f64| {
-            if t > 0.008_856 {
-                t.cbrt()
+    fn lab(light: [f64; 3]) -> [f64; 3] {
+        let perceived = |light: f64| {
+            if light > 0.008_856 {
+                light.cbrt()
             } else {
-                7.787 * t + 16.0 / 116.0
+                7.787 * light + 16.0 / 116.0
             }
         };
-        let x = f((0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.950_47);
-        let y = f(luminance([r, g, b]));
-        let z = f((0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.088_83);
-        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+        let [r, g, b] = light;
+        let red_side = perceived((0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.950_47);
+        let middle = perceived(luminance(light));
+        let blue_side = perceived((0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.088_83);
+        [
+            116.0 * middle - 16.0,
+            500.0 * (red_side - middle),
+            200.0 * (middle - blue_side),
+        ]
     }
 
     /// How people without red (first) and green (second) receptors see, as matrices over linear light.

@@ -782,7 +782,7 @@ impl Reading {
                     match stream.next().await {
                         Chunk::Data(bytes) => {
                             sink.batch(assembler.push(&bytes, sink.arrival(), Age::History))
-                                .await?
+                                .await?;
                         }
                         Chunk::End(End::Reached) => break,
                         Chunk::End(End::Stopped | End::Broken(_)) => {

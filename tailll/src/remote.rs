@@ -21,7 +21,7 @@ use crate::transport::{
 };
 
 /// How long the remote side lives without a heartbeat, unless the configuration says otherwise.
-pub const HEARTBEAT: Duration = Duration::from_secs(60);
+pub const HEARTBEAT: Duration = Duration::from_mins(1);
 
 /// Bytes before the header (what a login shell's start-up files print), at most.
 const PREAMBLE_BYTES: usize = 64 * 1024;

@@ -302,7 +302,7 @@ impl Look<'_> {
             LineKind::Whole => {}
             LineKind::Piece => append_styled(PIECE.as_bytes(), DIM, self.options.colors, to),
             LineKind::Unfinished => {
-                append_styled(UNFINISHED.as_bytes(), DIM, self.options.colors, to)
+                append_styled(UNFINISHED.as_bytes(), DIM, self.options.colors, to);
             }
         }
         to.push(b'\n');

@@ -113,10 +113,12 @@ pub async fn run(
         resolution = resolve_targets(&options, &config, &environment, clock) => resolution,
         exit = signals.next() => return Ok(exit),
     };
-    notes.iter().for_each(|note| talker.say(note));
-    failures
-        .iter()
-        .for_each(|failure| talker.say(&chain(failure)));
+    for note in &notes {
+        talker.say(note);
+    }
+    for failure in &failures {
+        talker.say(&chain(failure));
+    }
 
     let started = clock.started();
     let (events, shown) = mpsc::channel(EVENTS_QUEUED);
@@ -291,7 +293,7 @@ impl Course {
             report: {
                 let talker = talker.clone();
                 Arc::new(move |login: &Login, state| {
-                    talker.status(|status| status.set(&login.to_string(), state))
+                    talker.status(|status| status.set(&login.to_string(), state));
                 })
             },
             patience: if until == Until::Forever {
@@ -384,13 +386,13 @@ impl Course {
                 }
             }
             DiscoveryEvent::Trouble { source, message } => {
-                self.talker.say(&format!("{source}: {message}"))
+                self.talker.say(&format!("{source}: {message}"));
             }
             DiscoveryEvent::Recovered { source } => {
-                self.talker.note(&format!("{source} answers again"))
+                self.talker.note(&format!("{source} answers again"));
             }
             DiscoveryEvent::Note { source, message } => {
-                self.talker.note(&format!("{source}: {message}"))
+                self.talker.note(&format!("{source}: {message}"));
             }
             DiscoveryEvent::Complete {
                 source,

@@ -4,6 +4,7 @@
 //! and when it is shown is `output.rs`'s.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use crate::escape;
 
@@ -83,7 +84,7 @@ impl Status {
         ] {
             let count = count(&wanted);
             if count > 0 {
-                line.push_str(&format!(", {count} {word}"));
+                let _ = write!(line, ", {count} {word}");
             }
         }
         let trouble = |word: &str, why_of: fn(&State) -> Option<&str>| {
@@ -121,11 +122,11 @@ fn names(all: &[(&str, &str)]) -> String {
         text.push_str(&escape::text(name));
         if shown.get(at + 1).is_none_or(|(_, next)| next != why) {
             let why: String = why.chars().take(WHY_CHARS).collect();
-            text.push_str(&format!(" ({})", escape::text(&why)));
+            let _ = write!(text, " ({})", escape::text(&why));
         }
     }
     if all.len() > shown.len() {
-        text.push_str(&format!(" and {} more", all.len() - shown.len()));
+        let _ = write!(text, " and {} more", all.len() - shown.len());
     }
     text
 }

@@ -14,7 +14,7 @@ use crate::transport::FileId;
 const DRAINED_AFTER: Duration = Duration::from_millis(500);
 
 /// How long a renamed file, or an earlier run's, is kept open after that.
-const KEPT_OPEN: Duration = Duration::from_secs(60);
+const KEPT_OPEN: Duration = Duration::from_mins(1);
 
 /// Drained files of one chain that are kept open, at most.
 const KEPT_PER_CHAIN: usize = 2;

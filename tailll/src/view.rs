@@ -369,8 +369,8 @@ mod tests {
             );
             assert!(sender.send(opened(1)).await.is_err());
             running.wait().await.unwrap();
-            let wanted: String = (0..50).map(|n| format!("line {n}\n")).collect();
-            assert_eq!(stdout.text(), wanted);
+            let wanted: Vec<String> = (0..50).map(|n| format!("line {n}\n")).collect();
+            assert_eq!(stdout.text(), wanted.concat());
             assert_eq!(stderr.text(), "?: noted\n");
         });
     }

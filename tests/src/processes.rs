@@ -97,7 +97,11 @@ fn send(signal: Signal, recipients: Vec<String>) -> Result<()> {
     }
     // The shell's own `kill`: no unsafe code here, and no package needed on the machine.
     let status = Command::new("/bin/sh")
-        .args(["-c", r#"s=$1; shift; kill -s "$s" -- "$@" 2>/dev/null; :"#, "sh"])
+        .args([
+            "-c",
+            r#"s=$1; shift; kill -s "$s" -- "$@" 2>/dev/null; :"#,
+            "sh",
+        ])
         .arg(signal.name())
         .args(recipients)
         .stdin(Stdio::null())

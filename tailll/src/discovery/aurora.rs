@@ -249,14 +249,12 @@ impl Jobs {
             && let Ok(jobs) = outbox.unless_stopped(self.scheduler.jobs()).await?
         {
             for key in keys.iter().filter(unknown) {
-                if let Some(message) = describe_unknown(key, &jobs) {
-                    outbox
-                        .send(DiscoveryEvent::Note {
-                            source: key.to_string(),
-                            message,
-                        })
-                        .await?;
-                }
+                outbox
+                    .send(DiscoveryEvent::Note {
+                        source: key.to_string(),
+                        message: describe_unknown(key, &jobs),
+                    })
+                    .await?;
             }
         }
         for key in keys {
@@ -316,9 +314,9 @@ fn describe_waiting(tasks: &[&Task]) -> String {
 }
 
 /// What to say of a job that has no instance.
-fn describe_unknown(key: &JobKey, jobs: &[JobKey]) -> Option<String> {
+fn describe_unknown(key: &JobKey, jobs: &[JobKey]) -> String {
     if jobs.contains(key) {
-        return Some("the job is there, but no instance asked for is running".to_owned());
+        return "the job is there, but no instance asked for is running".to_owned();
     }
     let texts: Vec<String> = jobs.iter().map(JobKey::to_string).collect();
     // The same name under another role or environment is nearer than any likeness of letters.
@@ -333,10 +331,11 @@ fn describe_unknown(key: &JobKey, jobs: &[JobKey]) -> Option<String> {
         names = near(&wanted, texts.iter().map(String::as_str));
     }
     names.truncate(crate::near::MAX_SUGGESTIONS);
-    Some(match names.is_empty() {
-        true => "no such job".to_owned(),
-        false => format!("no such job; did you mean {}?", names.join(", ")),
-    })
+    if names.is_empty() {
+        "no such job".to_owned()
+    } else {
+        format!("no such job; did you mean {}?", names.join(", "))
+    }
 }
 
 #[cfg(test)]

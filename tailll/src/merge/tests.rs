@@ -494,7 +494,7 @@ fn a_mark_is_not_held_for_ever_either() {
 #[test]
 fn a_run_is_limited() {
     let mut bench = Bench::live(Order::Time, 1);
-    let times: Vec<i64> = (0..RUN_LINES as i64 * 2 + 1).collect();
+    let times: Vec<i64> = (0..=RUN_LINES as i64 * 2).collect();
     bench.lines(0, &times, Age::History);
     let now = bench.now();
     let mut runs = Vec::new();

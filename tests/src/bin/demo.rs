@@ -120,10 +120,7 @@ fn find_tailll() -> anyhow::Result<PathBuf> {
 /// Why the demo ends.
 enum End {
     Time,
-    Signal {
-        signal: processes::Signal,
-        code: u8,
-    },
+    Signal { signal: processes::Signal, code: u8 },
     Child(ExitStatus),
     Broken(anyhow::Error),
 }

@@ -349,8 +349,7 @@ impl Running {
     fn cpu_seconds(&self) -> f64 {
         let own = self.children.iter().map(Child::id);
         let all = own.flat_map(|pid| std::iter::once(pid).chain(processes::descendants(pid)));
-        all.filter_map(|pid| processes::cpu_seconds(pid).ok())
-            .sum()
+        all.filter_map(|pid| processes::cpu_seconds(pid).ok()).sum()
     }
 
     fn end(mut self) -> Result<Vec<Output>> {
