@@ -8,6 +8,15 @@ const MAX_CHARS: usize = 500;
 /// `what failed: why: why that`, without a cause that its predecessor already tells, and with control characters escaped,
 /// since strangers have a say in it.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
+    plain(&with_causes(error))
+}
+
+/// The same for an error that is best read on several lines, such as one that points at a place in what was typed.
+pub fn lines(error: &(dyn Error + 'static)) -> Vec<String> {
+    with_causes(error).lines().map(plain).collect()
+}
+
+fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -17,7 +26,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    plain(&text)
+    text
 }
 
 /// A stranger's text on one line: control characters escaped, and cut where it gets long.
@@ -67,6 +76,11 @@ mod tests {
             source: Some(Box::new(middle)),
         };
         assert_eq!(chain(&outer), "http://h/: connect: refused");
+        let pointing = Layer {
+            text: "a(b\n ^\n\u{1b}",
+            source: None,
+        };
+        assert_eq!(lines(&pointing), ["a(b", " ^", "\\u{1b}"]);
     }
 
     #[test]

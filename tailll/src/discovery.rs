@@ -21,6 +21,15 @@ pub mod local;
 /// How long after one answer the next is asked for.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long sources are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// They are asked once, and those that cannot be asked are not waited for.
+    Once,
+    /// They are asked again this long after each answer.
+    Every(Duration),
+}
+
 /// Where instances come from.
 #[derive(Debug)]
 pub enum Source {
@@ -32,6 +41,16 @@ pub enum Source {
     LocalFiles(local::LocalFiles),
     /// Sandboxes on this host.
     LocalSandboxes(local::Sandboxes),
+}
+
+impl Source {
+    /// How many [`DiscoveryEvent::Complete`]s come of it.
+    pub fn answers(&self) -> usize {
+        match self {
+            Self::Aurora(jobs) => jobs.keys().len(),
+            Self::Hosts(_) | Self::LocalFiles(_) | Self::LocalSandboxes(_) => 1,
+        }
+    }
 }
 
 /// What discovery tells.
@@ -77,11 +96,11 @@ pub enum DiscoveryEvent {
     },
 }
 
-/// Watches the sources until `stop`. Returns earlier once no source can tell anything new, as files on given hosts cannot;
+/// Watches the sources until `stop`, or asks them once. Returns earlier once no source can tell anything new, as files on given hosts cannot;
 /// `events` is closed by then, which does not mean that the instances are gone.
 pub async fn watch(
     sources: Vec<Source>,
-    interval: Duration,
+    watch: Watch,
     events: Sender<DiscoveryEvent>,
     stop: CancellationToken,
 ) {
@@ -94,10 +113,10 @@ pub async fn watch(
         tasks.spawn(async move {
             // An error only says that nobody listens any more.
             let _ = match source {
-                Source::Aurora(jobs) => jobs.watch(interval, &outbox).await,
+                Source::Aurora(jobs) => jobs.watch(watch, &outbox).await,
                 Source::Hosts(hosts) => hosts.tell(&outbox).await,
                 Source::LocalFiles(files) => files.tell(&outbox).await,
-                Source::LocalSandboxes(sandboxes) => sandboxes.watch(interval, &outbox).await,
+                Source::LocalSandboxes(sandboxes) => sandboxes.watch(watch, &outbox).await,
             };
         });
     }
@@ -207,7 +226,7 @@ pub(crate) mod tests {
             let stop = CancellationToken::new();
             let task = tokio::spawn(watch(
                 sources,
-                Duration::from_millis(5),
+                Watch::Every(Duration::from_millis(5)),
                 sender,
                 stop.clone(),
             ));

@@ -54,6 +54,8 @@ pub enum Followed {
     Done,
     /// Not at all or not to the end; it has been said why.
     Failed,
+    /// Its files could not even be listed; it has been said why.
+    Unreached,
     /// The host cannot be used; why, and what to do. It has not been said.
     Refused(String),
 }
@@ -179,7 +181,7 @@ impl Work {
                     self.said.failed = Some(why);
                 }
                 if self.follower.until == Until::End {
-                    Err(Followed::Failed)
+                    Err(Followed::Unreached)
                 } else {
                     Ok(())
                 }

@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
     match start(args) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            complain(&causes::chain(error.as_ref()));
+            complain(&causes::lines(error.as_ref()));
             exit::Exit::Usage.into()
         }
     }
@@ -101,9 +101,9 @@ fn start(args: args::Args) -> Result<exit::Exit, Box<dyn std::error::Error>> {
 }
 
 /// Says what is wrong before there is anybody else to say it.
-fn complain(text: &str) {
+fn complain(lines: &[String]) {
     use std::io::Write as _;
-    for line in text.lines() {
+    for line in lines {
         // There is no other place to say that this fails.
         let _ = writeln!(std::io::stderr(), "tailll: {line}");
     }

@@ -8,11 +8,16 @@
 //! who send.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -143,7 +148,31 @@ where
 
 /// The columns of the terminal now.
 pub fn terminal_columns() -> usize {
-    crossterm::terminal::size().map_or(DEFAULT_COLUMNS, |(columns, _)| usize::from(columns))
+    match crossterm::terminal::size() {
+        Ok((columns @ 1.., _)) => usize::from(columns),
+        // A terminal that somebody else drives may have no size.
+        Ok(_) | Err(_) => DEFAULT_COLUMNS,
+    }
+}
+
+/// Waits until nobody can read standard output any more, which is seen without writing to it. Waits for ever where that
+/// cannot be seen, as with a file.
+pub async fn reader_left() {
+    if let Ok(pipe) = stdout_pipe()
+        && pipe.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// Standard output to wait on, if it is a pipe. It stays in blocking mode, since it is not written to by this.
+fn stdout_pipe() -> io::Result<pipe::Sender> {
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    if !file.metadata()?.file_type().is_fifo() {
+        return Err(ErrorKind::Unsupported.into());
+    }
+    pipe::Sender::from_file_unchecked(file)
 }
 
 impl Handle {

@@ -590,7 +590,7 @@ fn quote_pattern(pattern: &str) -> Vec<u8> {
     quoted
 }
 
-/// Parses what [`list_command`] prints.
+/// Parses what `list_command` prints.
 pub fn parse_listing(answer: &[u8]) -> Listing {
     let mut listing = Listing::default();
     // The command's own empty line at the end belongs to no name.

@@ -1,7 +1,7 @@
 //! The program's course: from options to an exit code.
 //!
 //! Discovery says which instances there are; each gets a follower; all their lines go through one bounded channel to the view,
-//! and from there to the output. [`Course`] owns the followers and decides when it is over; the rest is others' work.
+//! and from there to the output. `Course` owns the followers and decides when it is over; the rest is others' work.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -21,7 +21,7 @@ use crate::causes::chain;
 use crate::clock::Clock;
 use crate::color::{ColorEnv, Colors, StreamKind};
 use crate::config::{Config, SshConfigFile};
-use crate::discovery::{self, DiscoveryEvent};
+use crate::discovery::{self, DiscoveryEvent, Watch};
 use crate::exit::Exit;
 use crate::filter::{Filter, FilterError};
 use crate::follow::{Followed, Follower, Say};
@@ -141,16 +141,17 @@ pub async fn run(
             wall_ns: started.wall_ns,
         },
         now: Instant::now,
+        follow: options.follow,
     };
     let view = tokio::spawn(view::run(shown, view_options, out, stop_view.clone()));
     let stop = CancellationToken::new();
     let (news, heard) = mpsc::channel(NEWS_QUEUED);
-    let discovering = tokio::spawn(discovery::watch(
-        sources,
-        discovery::DEFAULT_INTERVAL,
-        news,
-        stop.clone(),
-    ));
+    let watch = match options.follow {
+        Follow::Follow => Watch::Every(discovery::DEFAULT_INTERVAL),
+        Follow::Stop => Watch::Once,
+    };
+    let unanswered = sources.iter().map(discovery::Source::answers).sum();
+    let discovering = tokio::spawn(discovery::watch(sources, watch, news, stop.clone()));
 
     let mut course = Course::new(
         options,
@@ -162,10 +163,12 @@ pub async fn run(
         filter,
     );
     course.bad_targets = failures.len();
+    course.unanswered = unanswered;
     let exit = tokio::select! {
         exit = course.run(heard) => exit,
         exit = signals.next() => exit,
         () = view_ended(&view) => Exit::Success,
+        () = output::reader_left() => Exit::Success,
     };
     // Followers first, with their channels: then the view sees the end of its events.
     drop(course);
@@ -242,6 +245,8 @@ struct Course {
     refused: HashSet<Login>,
     tally: Tally,
     bad_targets: usize,
+    /// Jobs, inventories and ad-hoc targets whose instances are not known yet.
+    unanswered: usize,
 }
 
 struct Followee {
@@ -249,12 +254,17 @@ struct Followee {
     ended: CancellationToken,
 }
 
-/// How many followers ended how.
+/// How many followers ended how, and what discovery found.
 #[derive(Debug, Default)]
 struct Tally {
+    /// Instances that the sources had at first, chosen or not.
+    found: usize,
+    /// Sources that could not be asked.
+    silent: usize,
     started: usize,
     done: usize,
     failed: usize,
+    unreached: usize,
     refused: usize,
 }
 
@@ -329,28 +339,27 @@ impl Course {
             refused: HashSet::new(),
             tally: Tally::default(),
             bad_targets: 0,
+            unanswered: 0,
         }
     }
 
     /// Goes on until nothing can come any more.
     async fn run(&mut self, mut heard: mpsc::Receiver<DiscoveryEvent>) -> Exit {
         let mut listening = true;
-        // Sources that have told what there is at first, and those that turned out to have nothing.
-        let mut empty = 0;
         while listening || !self.followers.is_empty() {
             tokio::select! {
                 event = heard.recv(), if listening => match event {
-                    Some(event) => empty += self.hear(event),
+                    Some(event) => self.hear(event),
                     None => listening = false,
                 },
                 Some(ended) = self.followers.join_next() => self.ended(ended),
             }
-            // Without following, what was found at first is all.
-            let idle = self.followers.is_empty() && self.tally.started > 0;
-            if idle && (self.until == Until::End || self.tally.refused == self.tally.started) {
-                break;
-            }
-            if self.until == Until::End && empty > 0 && self.followers.is_empty() {
+            // Where every host refuses us, nothing can come.
+            if self.unanswered == 0
+                && self.followers.is_empty()
+                && self.tally.started > 0
+                && self.tally.refused == self.tally.started
+            {
                 break;
             }
         }
@@ -359,24 +368,31 @@ impl Course {
 
     fn exit(&self) -> Exit {
         let Tally {
+            found: _,
+            silent,
             started,
             done,
             failed,
+            unreached,
             refused,
         } = self.tally;
         if started == 0 {
-            Exit::NoMatch
-        } else if refused == started {
+            if silent > 0 {
+                Exit::Unreachable
+            } else {
+                Exit::NoMatch
+            }
+        } else if refused + unreached == started {
             Exit::Unreachable
-        } else if failed + refused + self.bad_targets > 0 || done < started {
+        } else if failed + refused + unreached + silent + self.bad_targets > 0 || done < started {
             Exit::Partial
         } else {
             Exit::Success
         }
     }
 
-    /// Takes discovery's news; returns how many sources turned out to be empty.
-    fn hear(&mut self, event: DiscoveryEvent) -> usize {
+    /// Takes discovery's news.
+    fn hear(&mut self, event: DiscoveryEvent) {
         match event {
             DiscoveryEvent::Added(instance) => self.follow(instance),
             DiscoveryEvent::Removed { id, label, how } => {
@@ -386,6 +402,9 @@ impl Course {
                 }
             }
             DiscoveryEvent::Trouble { source, message } => {
+                if self.until == Until::End {
+                    self.tally.silent += 1;
+                }
                 self.talker.say(&format!("{source}: {message}"));
             }
             DiscoveryEvent::Recovered { source } => {
@@ -394,22 +413,28 @@ impl Course {
             DiscoveryEvent::Note { source, message } => {
                 self.talker.note(&format!("{source}: {message}"));
             }
-            DiscoveryEvent::Complete {
-                source,
-                instances: 0,
-            } => {
-                let waiting = if self.until == Until::Forever {
-                    "; waiting for one"
-                } else {
-                    ""
-                };
-                self.talker
-                    .say(&format!("{source} has no instance now{waiting}"));
-                return 1;
-            }
-            DiscoveryEvent::Complete { .. } => {}
+            DiscoveryEvent::Complete { source, instances } => self.complete(&source, instances),
         }
-        0
+    }
+
+    /// A source has told what it has at first.
+    fn complete(&mut self, source: &str, instances: usize) {
+        let waiting = if self.until == Until::Forever {
+            "; waiting for one"
+        } else {
+            ""
+        };
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.tally.found += instances;
+        if instances == 0 {
+            self.talker
+                .say(&format!("{source} has no instance now{waiting}"));
+        }
+        if self.unanswered == 0 && self.tally.found > 0 && self.tally.started == 0 {
+            self.talker.say(&format!(
+                "--instance and --host leave out every instance there is{waiting}"
+            ));
+        }
     }
 
     fn follow(&mut self, instance: Instance) {
@@ -501,6 +526,7 @@ impl Course {
         match how {
             Followed::Done => self.tally.done += 1,
             Followed::Failed => self.tally.failed += 1,
+            Followed::Unreached => self.tally.unreached += 1,
             Followed::Refused(why) => {
                 self.tally.refused += 1;
                 let said = match &instance.place {

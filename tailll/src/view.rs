@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Event;
 use crate::merge::{Anchor, Item, Merger, Order};
+use crate::options::Follow;
 use crate::output::{Closed, Handle};
 use crate::render::{RenderOptions, Renderer};
 
@@ -32,6 +33,9 @@ pub struct ViewOptions {
     pub anchor: Anchor,
     /// The clock that only goes forward.
     pub now: fn() -> Instant,
+    /// Whether sources come and go. Where they do not, those that have ended go on to count in the prefixes: what tells the
+    /// first lines apart is to be seen at the last ones too.
+    pub follow: Follow,
 }
 
 /// Why the view ended.
@@ -57,6 +61,7 @@ pub async fn run(
         buffer: output.buffer(),
         output: output.clone(),
         now: options.now,
+        follow: options.follow,
     };
     loop {
         let deadline = view.merger.deadline();
@@ -95,6 +100,7 @@ struct View {
     buffer: Vec<u8>,
     output: Handle,
     now: fn() -> Instant,
+    follow: Follow,
 }
 
 impl View {
@@ -117,7 +123,9 @@ impl View {
                 Item::Mark(id, mark) => self.renderer.mark(id, mark, &mut self.buffer),
                 Item::Late(late) => self.renderer.late(&late, &mut self.buffer),
                 Item::Closed(id) => {
-                    self.renderer.close(id);
+                    if self.follow == Follow::Follow {
+                        self.renderer.close(id);
+                    }
                     None
                 }
             };
@@ -259,6 +267,7 @@ mod tests {
                 wall_ns: START_NS,
             },
             now: Instant::now,
+            follow: Follow::Follow,
         }
     }
 

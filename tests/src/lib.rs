@@ -1,7 +1,8 @@
 //! What the end-to-end tests, the whole-program benches and the demo share: the other side of every connection, on
 //! loopback, with the faults that the programs claim to survive.
 //!
-//! The demo cluster is [`cluster::Cluster`]; its parts ([`scheduler`], [`ssh_server`], [`writers`]) serve tests alone, too.
+//! The demo cluster is [`cluster::Cluster`]; its parts ([`scheduler`], [`ssh_server`], [`writers`]) serve tests alone, too. In a
+//! [`small_cluster::SmallCluster`] nothing happens by itself.
 //! The rig is [`sshd::Sshd`], OpenSSH's own server; [`rotation`] writes logs to follow there, [`cut`] breaks connections, and
 //! [`tail_process`] runs the program under test.
 
@@ -12,6 +13,7 @@ pub mod login;
 pub mod processes;
 pub mod rotation;
 pub mod scheduler;
+pub mod small_cluster;
 pub mod ssh_server;
 pub mod sshd;
 pub mod tail_process;

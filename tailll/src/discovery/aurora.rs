@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use joblog::{InstanceSet, JobKey};
 
-use super::{DiscoveryEvent, Health, Outbox, Stopped};
+use super::{DiscoveryEvent, Health, Outbox, Stopped, Watch};
 use crate::aurora::{AuroraError, MAX_TASK_IDS, Scheduler, Task, Tasks};
 use crate::causes::chain;
 use crate::instance::{Files, Instance, InstanceId, Login, Place, check_user};
@@ -74,8 +73,8 @@ impl Jobs {
         format!("cluster {}", self.scheduler.cluster())
     }
 
-    pub(super) async fn watch(self, interval: Duration, outbox: &Outbox) -> Result<(), Stopped> {
-        let name = self.name();
+    /// The jobs, each once.
+    pub(super) fn keys(&self) -> Vec<JobKey> {
         let mut keys: Vec<JobKey> = self
             .wanted
             .iter()
@@ -83,6 +82,12 @@ impl Jobs {
             .collect();
         keys.sort();
         keys.dedup();
+        keys
+    }
+
+    pub(super) async fn watch(self, watch: Watch, outbox: &Outbox) -> Result<(), Stopped> {
+        let name = self.name();
+        let keys = self.keys();
         let mut known = Known::default();
         let mut health = Health::Well;
         let mut first = true;
@@ -102,6 +107,9 @@ impl Jobs {
                 }
                 Err(error) => health.trouble(&name, chain(&error), outbox).await?,
             }
+            let Watch::Every(interval) = watch else {
+                return Ok(());
+            };
             outbox.unless_stopped(tokio::time::sleep(interval)).await?;
         }
     }

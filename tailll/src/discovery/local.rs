@@ -9,11 +9,10 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use joblog::{InstanceSet, JobKey, TaskId};
 
-use super::{DiscoveryEvent, Health, Outbox, Stopped};
+use super::{DiscoveryEvent, Health, Outbox, Stopped, Watch};
 use crate::causes::plain;
 use crate::instance::{Files, Instance, InstanceId, Place};
 use crate::source::InstanceLabel;
@@ -105,7 +104,7 @@ impl Sandboxes {
         }
     }
 
-    pub(super) async fn watch(self, interval: Duration, outbox: &Outbox) -> Result<(), Stopped> {
+    pub(super) async fn watch(self, watch: Watch, outbox: &Outbox) -> Result<(), Stopped> {
         let source = self.name();
         let this = Arc::new(self);
         let mut known: HashMap<String, Arc<InstanceLabel>> = HashMap::new();
@@ -172,6 +171,9 @@ impl Sandboxes {
                     })
                     .await?;
             }
+            let Watch::Every(interval) = watch else {
+                return Ok(());
+            };
             outbox.unless_stopped(tokio::time::sleep(interval)).await?;
         }
     }
