@@ -534,3 +534,75 @@ fn a_tailll_that_does_not_listen_is_killed() {
     assert_eq!(status.code(), Some(143));
     assert!(text.contains("killed"), "{text}");
 }
+
+/// The words of the commands that the demo prints, each without the program: they are what a person would type.
+fn printed_commands(text: &str) -> Vec<String> {
+    let command = |line: &str| {
+        let (program, rest) = line.trim().split_once(" --config ")?;
+        program
+            .ends_with("tailll-dup")
+            .then(|| format!("{program} --config {rest}"))
+    };
+    text.lines().filter_map(command).collect()
+}
+
+#[test]
+fn the_demo_shows_every_instance_and_its_commands_work() {
+    // Beside it nothing but this package's own tailll, so that no other build is taken.
+    let beside = tempfile::tempdir().unwrap();
+    for (built, name) in [
+        (env!("CARGO_BIN_EXE_demo"), "demo"),
+        (env!("CARGO_BIN_EXE_tailll-dup"), "tailll-dup"),
+    ] {
+        let to = beside.path().join(name);
+        if std::fs::hard_link(built, &to).is_err() {
+            std::fs::copy(built, &to).unwrap();
+        }
+    }
+    let mut demo = Demo::start_program(&beside.path().join("demo"), "whole", &["--for=8s"]);
+    let out = stdout(&mut demo);
+    let lines = std::thread::spawn(move || out.lines().map_while(Result::ok).collect::<Vec<_>>());
+    let guide = demo.read_until("now following");
+
+    let commands = printed_commands(&guide);
+    assert_eq!(commands.len(), 7, "{guide}");
+    let run = |part: &str| -> Output {
+        let command = commands.iter().find(|command| command.contains(part));
+        let command = command.expect("it is printed");
+        let words = if command.contains("--no-follow") {
+            command.clone()
+        } else {
+            format!("{command} --no-follow")
+        };
+        Command::new("sh")
+            .args(["-c", &words])
+            .env_remove("TAILLL_CONFIG")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let json = run("--output json");
+    assert_eq!(json.status.code(), Some(0), "{json:?}");
+    let objects = String::from_utf8(json.stdout).unwrap();
+    let of_jobs = objects
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|value| value["job"] == "demo/batch/prod/worker")
+        .count();
+    assert!(of_jobs >= 4 * 5, "{objects}");
+    let plain = run("log/*.log");
+    assert_eq!(plain.status.code(), Some(0), "{plain:?}");
+    let text = String::from_utf8_lossy(&plain.stdout).into_owned();
+    assert!(text.contains("node1") && text.contains("node2"), "{text}");
+
+    let (status, talk) = demo.end();
+    assert_eq!(status.code(), Some(0), "{talk}");
+    let lines = lines.join().unwrap();
+    for instance in 0..6 {
+        let name = format!("web/{instance} ");
+        assert!(
+            lines.iter().any(|line| line.starts_with(&name)),
+            "no line of {name}: {talk}"
+        );
+    }
+}
