@@ -99,8 +99,21 @@ impl Ord for Rank {
             .cmp(&other.run)
             .then_with(|| match (self.rotation, other.rotation) {
                 (Rotation::Live, Rotation::Live) => Ordering::Equal,
-                (Rotation::Live, _) => Ordering::Greater,
-                (_, Rotation::Live) => Ordering::Less,
+                // Numbers and times cannot be compared with each other, and any mixture would be no order at all.
+                (Rotation::Live, _)
+                | (
+                    Rotation::Rotated { number: None, .. },
+                    Rotation::Rotated {
+                        number: Some(_), ..
+                    },
+                ) => Ordering::Greater,
+                (_, Rotation::Live)
+                | (
+                    Rotation::Rotated {
+                        number: Some(_), ..
+                    },
+                    Rotation::Rotated { number: None, .. },
+                ) => Ordering::Less,
                 (
                     Rotation::Rotated {
                         number: Some(a), ..
@@ -109,19 +122,6 @@ impl Ord for Rank {
                         number: Some(b), ..
                     },
                 ) => b.cmp(&a),
-                // Numbers and times cannot be compared with each other, and any mixture would be no order at all.
-                (
-                    Rotation::Rotated {
-                        number: Some(_), ..
-                    },
-                    Rotation::Rotated { number: None, .. },
-                ) => Ordering::Less,
-                (
-                    Rotation::Rotated { number: None, .. },
-                    Rotation::Rotated {
-                        number: Some(_), ..
-                    },
-                ) => Ordering::Greater,
                 (
                     Rotation::Rotated { modified_s: a, .. },
                     Rotation::Rotated { modified_s: b, .. },

@@ -163,7 +163,7 @@ pub async fn reader_left() {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Standard output to wait on, if it is a pipe. It stays in blocking mode, since it is not written to by this.

@@ -350,6 +350,7 @@ fn describe_unknown(key: &JobKey, jobs: &[JobKey]) -> String {
 mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use serde_json::{Value, json};
 

@@ -571,7 +571,7 @@ const LINE_BYTES: u64 = 8;
 impl Disk {
     /// A new file, with the lowest inode that is free.
     fn create(&mut self, path: String) -> u64 {
-        let inode = (1..)
+        let inode = (1..=u64::MAX)
             .find(|inode| !self.files.contains_key(inode))
             .expect("a free inode");
         self.next_serial += 1;
@@ -746,7 +746,7 @@ impl Simulation {
         if std::mem::replace(&mut self.rotated_since_listing, true) && self.removed_since_listing {
             return;
         }
-        let last = (1..)
+        let last = (1..=u32::MAX)
             .find(|number| !self.disk.names.contains_key(&writer.rotated(*number)))
             .expect("a free number");
         let mut to = writer.rotated(last);
