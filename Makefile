@@ -2,7 +2,7 @@
 
 ARGS ?=
 
-.PHONY: help demo test check bench doc
+.PHONY: help demo test check bench doc fuzz
 
 help:
 	@echo 'make demo    build, start a demo cluster on loopback, and follow one of its jobs (ARGS=--help says more)'
@@ -10,6 +10,7 @@ help:
 	@echo 'make check   formatting, clippy, documentation; warnings are errors'
 	@echo 'make bench   benches of the hot paths, then of the whole program'
 	@echo 'make doc     the documentation of the code, in target/doc'
+	@echo 'make fuzz    fuzz targets, each for a while; needs a nightly compiler (ARGS=120 for seconds, ARGS="60 record" for one)'
 
 demo:
 	cargo build --release -p e2e --bin demo -p tailll --bin tailll
@@ -31,3 +32,6 @@ bench:
 
 doc:
 	cargo doc --workspace --no-deps
+
+fuzz:
+	scripts/fuzz.sh $(ARGS)
