@@ -234,7 +234,15 @@ impl HostPool {
             changed.as_mut().enable();
             match self.step() {
                 Step::Use(connection, place) => {
-                    match connection.exec(command).await {
+                    // Seen through by a task of its own: whoever waits here may go any time, but a session that was asked for comes,
+                    // and holds its place until it is closed.
+                    let command = command.to_owned();
+                    let started =
+                        tokio::spawn(async move { (connection.exec(&command).await, place) });
+                    let (result, place) = started.await.map_err(|error| {
+                        OpenError::Failed(format!("starting a command failed: {error}"))
+                    })?;
+                    match result {
                         Ok((input, output)) => {
                             return Ok(Session {
                                 input,

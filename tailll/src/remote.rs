@@ -307,11 +307,10 @@ fn open_error(status: u32, output: &[u8], stderr: &str) -> OpenError {
         .trim()
         .to_owned();
     match status {
-        STATUS_UNREADABLE if last.contains("o such file") => OpenError::Gone,
-        STATUS_UNREADABLE if last.contains("ermission denied") || last.starts_with('-') => {
-            OpenError::Denied(last)
-        }
-        STATUS_UNREADABLE => OpenError::NotRegular,
+        STATUS_UNREADABLE => OpenError::Denied(last),
+        STATUS_UNSEEN if last.ends_with("ermission denied") => OpenError::Denied(last),
+        STATUS_UNSEEN => OpenError::Gone,
+        STATUS_NOT_REGULAR => OpenError::NotRegular,
         STATUS_SHORTER => OpenError::Shorter {
             size: last.parse().unwrap_or(0),
         },
@@ -328,7 +327,12 @@ fn open_error(status: u32, output: &[u8], stderr: &str) -> OpenError {
     }
 }
 
-const STATUS_UNREADABLE: u32 = 66;
+/// There is something else by that name.
+const STATUS_NOT_REGULAR: u32 = 63;
+/// The file is there; this login may not read it.
+const STATUS_UNREADABLE: u32 = 64;
+/// Nothing is seen by that name; `ls` said why.
+const STATUS_UNSEEN: u32 = 66;
 const STATUS_SHORTER: u32 = 67;
 
 fn mark(nonce: u64) -> String {
@@ -395,7 +399,11 @@ fn follow_script(
 /// - `trap` lets this shell survive its own `kill 0`, to say by its status how it ended.
 const FOLLOW: &str = r#"{
 LC_ALL=C; export LC_ALL
-if ! [ -f "$f" ] || ! [ -r "$f" ]; then ls -ldn "$f" 2>&1; exit 66; fi
+if ! [ -f "$f" ] || ! [ -r "$f" ]; then
+if [ -f "$f" ]; then ls -ldnL "$f"; exit 64; fi
+if [ -e "$f" ]; then exit 63; fi
+ls -ldnL "$f" 2>&1; exit 66
+fi
 exec 3<"$f"
 s=$(stat -L -c '%d %i %s' /proc/self/fd/3 2>&1) || { echo "$s" >&2; exit 69; }
 z=${s##* }
@@ -565,13 +573,21 @@ impl ListShell {
 
 /// One line that prints a record for each match. Records begin with `//`, which no path has in it, so names may hold anything.
 fn list_command(patterns: &[Pattern], mark: &str) -> Vec<u8> {
-    let mut line = format!("echo '{mark}begin'; stat -L -c '//%d %i %s %Y %f|%n'").into_bytes();
+    const STAT: &str = "stat -L -c '//%d %i %s %Y %f|%n'";
+    let mut quoted = Vec::new();
     for pattern in patterns {
-        line.push(b' ');
-        line.extend(quote_pattern(pattern.as_str()));
+        quoted.push(b' ');
+        quoted.extend(quote_pattern(pattern.as_str()));
     }
-    line.extend_from_slice(format!(" </dev/null; echo; echo '{mark}end'\n").as_bytes());
-    line
+    // A command that cannot be started has the status 126: there are more names than fit its arguments.
+    [
+        format!("echo '{mark}begin'; {STAT}").as_bytes(),
+        &quoted,
+        b" </dev/null; [ $? -lt 126 ] || printf '%s\\0'",
+        &quoted,
+        format!(" | xargs -0 {STAT}; echo; echo '{mark}end'\n").as_bytes(),
+    ]
+    .concat()
 }
 
 /// Quotes a pattern so that only `*`, `?`, `[…]` and a leading `~/` mean something to the shell.
@@ -691,7 +707,16 @@ mod tests {
             OpenError::Gone
         );
         assert!(matches!(
-            open_error(66, b"-rw------- 1 0 0 5 Jan  1 00:00 /x\n", ""),
+            open_error(64, b"-rw------- 1 0 0 5 Jan  1 00:00 /x\n", ""),
+            OpenError::Denied(_)
+        ));
+        // A name is a stranger's words.
+        assert!(matches!(
+            open_error(
+                64,
+                b"-rw------- 1 0 0 5 Jan  1 00:00 /x\nNo such file\n",
+                ""
+            ),
             OpenError::Denied(_)
         ));
         assert!(matches!(
@@ -699,9 +724,10 @@ mod tests {
             OpenError::Denied(_)
         ));
         assert_eq!(
-            open_error(66, b"prw-r--r-- 1 0 0 0 Jan  1 00:00 /x\n", ""),
-            OpenError::NotRegular
+            open_error(66, b"ls: cannot access '/f/x': Not a directory\n", ""),
+            OpenError::Gone
         );
+        assert_eq!(open_error(63, b"motd\n", ""), OpenError::NotRegular);
         assert_eq!(open_error(67, b"12\n", ""), OpenError::Shorter { size: 12 });
         assert!(
             matches!(open_error(127, b"", "sh: stat: not found"), OpenError::Failed(why) if why.contains("stat: not found"))

@@ -222,7 +222,7 @@ impl Connection {
             .map_err(|error| ExecError::Broken(self.why_lost(&error.to_string())))?;
         let (read, write) = channel.split();
         Ok((
-            Input { write },
+            Input { write: Some(write) },
             Output {
                 read,
                 exit: None,
@@ -243,10 +243,11 @@ impl Connection {
 /// How long the login may take at least, an agent's question to its user included.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running command's standard input.
+/// A running command's standard input. The channel is closed when it is dropped.
 #[derive(Debug)]
 pub struct Input {
-    write: ChannelWriteHalf<client::Msg>,
+    /// There until it is closed.
+    write: Option<ChannelWriteHalf<client::Msg>>,
 }
 
 impl Input {
@@ -255,16 +256,32 @@ impl Input {
     /// # Errors
     /// When the connection is gone.
     pub async fn send(&self, bytes: impl Into<Bytes>) -> Result<(), ExecError> {
-        self.write
-            .data_bytes(bytes)
-            .await
-            .map_err(|error| ExecError::Broken(error.to_string()))
+        match &self.write {
+            Some(write) => write
+                .data_bytes(bytes)
+                .await
+                .map_err(|error| ExecError::Broken(error.to_string())),
+            None => Err(ExecError::Broken("the channel is closed".to_owned())),
+        }
     }
 
     /// Closes the channel: the command sees the end of its input, and its output is thrown away.
-    pub async fn close(self) {
-        // A connection that is gone has closed the channel already.
-        let _ = self.write.close().await;
+    pub async fn close(mut self) {
+        if let Some(write) = self.write.take() {
+            // A connection that is gone has closed the channel already.
+            let _ = write.close().await;
+        }
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        // The library leaves a channel open that is dropped, and with it the command and its place among the server's sessions.
+        if let Some(write) = self.write.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { write.close().await });
+        }
     }
 }
 

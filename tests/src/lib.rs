@@ -4,10 +4,12 @@
 //! The demo cluster is [`cluster::Cluster`]; its parts ([`scheduler`], [`ssh_server`], [`writers`]) serve tests alone, too. In a
 //! [`small_cluster::SmallCluster`] nothing happens by itself.
 //! The rig is [`sshd::Sshd`], OpenSSH's own server; [`rotation`] writes logs to follow there, [`cut`] breaks connections, and
-//! [`tail_process`] runs the program under test.
+//! [`tail_process`] runs the program under test. [`conformance`] is what every transport has to pass, [`client`] makes one.
 
+pub mod client;
 pub mod clock;
 pub mod cluster;
+pub mod conformance;
 pub mod cut;
 pub mod login;
 pub mod processes;
