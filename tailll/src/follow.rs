@@ -61,6 +61,8 @@ pub enum Followed {
 }
 
 struct Running {
+    /// Tells readers of files with the same inode apart: one may still be ending when the next begins.
+    serial: u64,
     gauge: Arc<Gauge>,
     hold: watch::Sender<Hold>,
     stop: CancellationToken,
@@ -89,6 +91,7 @@ impl Follower {
             tracker: Tracker::default(),
             running: HashMap::new(),
             readers: JoinSet::new(),
+            next_serial: 0,
             said: Said::default(),
             failed: false,
             follower: self,
@@ -106,7 +109,8 @@ struct Work {
     layout: Arc<Layout>,
     tracker: Tracker,
     running: HashMap<FileId, Running>,
-    readers: JoinSet<(FileId, Outcome)>,
+    readers: JoinSet<(FileId, u64, Outcome)>,
+    next_serial: u64,
     said: Said,
     failed: bool,
 }
@@ -315,15 +319,26 @@ impl Work {
             gauge: gauge.clone(),
             stop: stop.clone(),
         };
-        self.running.insert(id, Running { gauge, hold, stop });
-        self.readers.spawn(async move { (id, reader.run().await) });
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        self.running.insert(
+            id,
+            Running {
+                serial,
+                gauge,
+                hold,
+                stop,
+            },
+        );
+        self.readers
+            .spawn(async move { (id, serial, reader.run().await) });
     }
 
     fn reader_ended(
         &mut self,
-        reader: Result<(FileId, Outcome), tokio::task::JoinError>,
+        reader: Result<(FileId, u64, Outcome), tokio::task::JoinError>,
     ) -> Option<Followed> {
-        let (id, outcome) = match reader {
+        let (id, serial, outcome) = match reader {
             Ok(ended) => ended,
             Err(error) => {
                 self.failed = true;
@@ -332,13 +347,21 @@ impl Work {
                 return None;
             }
         };
-        self.running.remove(&id);
+        let is_current = self
+            .running
+            .get(&id)
+            .is_some_and(|running| running.serial == serial);
+        if is_current {
+            self.running.remove(&id);
+            match outcome {
+                Outcome::Removed => self.tracker.removed(id),
+                _ => self.tracker.read(id),
+            }
+        }
         match outcome {
-            Outcome::Stopped | Outcome::Reached => self.tracker.read(id),
-            Outcome::Removed => self.tracker.removed(id),
+            Outcome::Stopped | Outcome::Reached | Outcome::Removed => {}
             Outcome::Failed(why) => {
                 self.failed = true;
-                self.tracker.read(id);
                 self.follower.say(&format!("{why}; {}", self.who_may()));
             }
             Outcome::Refused(why) => return Some(Followed::Refused(why)),

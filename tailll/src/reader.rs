@@ -5,7 +5,7 @@
 //! is done with, is [`crate::tracker`]'s business; where bytes come from is [`crate::transport`]'s.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -103,6 +103,8 @@ pub struct Gauge {
     last_ms: AtomicU64,
     /// The largest size that a listing gave.
     listed: AtomicU64,
+    /// Whether lines that were read wait to be let go: as long as they do, nothing may follow them.
+    holding: AtomicBool,
     started: Instant,
 }
 
@@ -113,6 +115,7 @@ impl Gauge {
             offset: AtomicU64::new(0),
             last_ms: AtomicU64::new(u64::MAX),
             listed: AtomicU64::new(0),
+            holding: AtomicBool::new(false),
             started,
         }
     }
@@ -121,7 +124,8 @@ impl Gauge {
     pub fn progress(&self, now: Instant) -> Progress {
         let last = self.last_ms.load(Ordering::Acquire);
         let since = now.duration_since(self.started).as_millis() as u64;
-        let idle = (last != u64::MAX).then(|| Duration::from_millis(since.saturating_sub(last)));
+        let is_silent = last != u64::MAX && !self.holding.load(Ordering::Acquire);
+        let idle = is_silent.then(|| Duration::from_millis(since.saturating_sub(last)));
         Progress {
             offset: self.offset.load(Ordering::Acquire),
             idle,
@@ -313,10 +317,17 @@ impl Reading {
                 Chunk::Data(bytes) => bytes,
                 Chunk::End(End::Reached) if skip.is_empty() => return Ok(Turn::Reached),
                 Chunk::End(End::Stopped) => return self.why_stopped().await,
-                Chunk::End(End::Broken(_) | End::Reached) => {
-                    if self.reader.until == Until::End {
-                        self.pause().await;
+                Chunk::End(End::Broken(why)) => {
+                    // Connections are dialled with pauses of their own; this one is for a disk that fails again and again.
+                    match self.reader.until {
+                        Until::End => self.failed(OpenError::Failed(why)).await?,
+                        Until::Forever => tokio::time::sleep(RETRY_FIRST).await,
                     }
+                    return Ok(Turn::Resume);
+                }
+                // The file is shorter than it was.
+                Chunk::End(End::Reached) => {
+                    self.pause().await;
                     return Ok(Turn::Resume);
                 }
             };
@@ -387,6 +398,7 @@ impl Reading {
 
     async fn emit_event(&mut self, event: Event, bytes: usize) -> Result<(), Done> {
         if *self.reader.hold.borrow() == Hold::Held {
+            self.gauge().holding.store(true, Ordering::Release);
             self.held.push(event);
             self.held_bytes += bytes;
             return Ok(());
@@ -408,6 +420,7 @@ impl Reading {
                 .map_err(|_| Done(Outcome::Stopped))?;
             permit.send(self.held.remove(0));
         }
+        self.gauge().holding.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -465,6 +478,10 @@ impl Reading {
                 OpenError::Gone | OpenError::Shorter { .. } | OpenError::NotRegular => {
                     let links = self.links().await?;
                     if let Some(link) = links.iter().find(|link| link.stat.id == self.file()) {
+                        // Listed there, but not to be opened there: renamed back and forth, or a host that contradicts itself.
+                        if self.path == link.stat.path {
+                            self.pause().await;
+                        }
                         self.path.clone_from(&link.stat.path);
                     } else {
                         looks += 1;
@@ -605,15 +622,20 @@ impl Reading {
         }
         let begin = self.position;
         let mut skip = self.before.clone();
-        while let Chunk::Data(mut bytes) = stream.next().await {
+        let end = loop {
+            let mut bytes = match stream.next().await {
+                Chunk::Data(bytes) => bytes,
+                Chunk::End(end) => break end,
+            };
             let again = bytes.split_to(bytes.len().min(skip.len()));
             let expected: Vec<u8> = skip.drain(..again.len()).collect();
             if again != expected {
                 return Ok(None);
             }
             self.take(&bytes).await?;
-        }
-        if !skip.is_empty() {
+        };
+        // What broke off was not read to its end, and must not be said to be.
+        if end != End::Reached || !skip.is_empty() {
             return Ok(None);
         }
         let name = copy

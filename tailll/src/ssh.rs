@@ -190,6 +190,16 @@ impl Connection {
         )
         .await
         {
+            Ok(Err(ConnectError::Login(why))) => {
+                // The library reports a connection that broke as a key that was not accepted; only a server that says goodbye (as
+                // it does after too many wrong keys) meant it.
+                return Err(match lost.get() {
+                    Some(broke) if !broke.starts_with(HUNG_UP) => {
+                        ConnectError::Protocol(format!("the login broke off: {broke}"))
+                    }
+                    _ => ConnectError::Login(why),
+                });
+            }
             Ok(result) => result?,
             Err(_) => {
                 return Err(ConnectError::Unreachable(format!(
@@ -239,6 +249,9 @@ impl Connection {
             .unwrap_or_else(|| otherwise.to_lowercase())
     }
 }
+
+/// What begins the reason of a connection that the server ended with a word.
+const HUNG_UP: &str = "the server hung up";
 
 /// How long the login may take at least, an agent's question to its user included.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -742,7 +755,7 @@ impl client::Handler for Client {
     ) -> Result<(), Self::Error> {
         let (why, result) = match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                (format!("the server hung up: {}", info.message), Ok(()))
+                (format!("{HUNG_UP}: {}", info.message), Ok(()))
             }
             DisconnectReason::Error(error) => {
                 let why = match &error.0 {

@@ -68,7 +68,7 @@ pub enum Hold {
 pub struct Progress {
     /// The offset of the next byte to read.
     pub offset: u64,
-    /// How long nothing has come; nothing where the file is not open just now.
+    /// How long nothing has come; nothing where the file is not open just now, or what was read has not been let go.
     pub idle: Option<Duration>,
 }
 
