@@ -896,7 +896,7 @@ impl Dice {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn disconnects_at_any_moment_lose_and_repeat_nothing() {
-    const CUTS: usize = 25;
+    const CUTS: usize = 12;
     let bench = Bench::ssh().await;
     let path = bench.write(&Bench::sandbox("a/0/stdout"), numbered(0..1));
     let mut follow = bench.follow(How::sandbox());
