@@ -503,14 +503,6 @@ async fn log_in(handle: &mut client::Handle<Client>, dial: &Dial) -> Result<(), 
         AgentKeys::All => other,
         AgentKeys::OfFiles => Vec::new(),
     });
-    // The library takes a connection that breaks for a key that is refused.
-    let broken = |handle: &client::Handle<Client>| {
-        if handle.is_closed() {
-            Err(ConnectError::CutOff)
-        } else {
-            Ok(())
-        }
-    };
     let mut seen: Vec<PublicKey> = Vec::new();
     if let Some(agent) = &mut agent {
         for identity in from_agent.take(LOGINS_PER_CONNECTION) {
@@ -525,7 +517,7 @@ async fn log_in(handle: &mut client::Handle<Client>, dial: &Dial) -> Result<(), 
                 .await
             {
                 Ok(answer) if answer.success() => return Ok(()),
-                Ok(_) => broken(handle)?,
+                Ok(_) => {}
                 Err(error) => failed.push(format!("agent key {comment}: {error}")),
             }
         }
@@ -553,7 +545,7 @@ async fn log_in(handle: &mut client::Handle<Client>, dial: &Dial) -> Result<(), 
             .await
         {
             Ok(answer) if answer.success() => return Ok(()),
-            Ok(_) => broken(handle)?,
+            Ok(_) => {}
             Err(error) => {
                 return Err(ConnectError::Protocol(format!(
                     "the login broke off: {error}"
@@ -561,7 +553,6 @@ async fn log_in(handle: &mut client::Handle<Client>, dial: &Dial) -> Result<(), 
             }
         }
     }
-    broken(handle)?;
     Err(ConnectError::Login(login_failure(dial, &tried, &failed)))
 }
 

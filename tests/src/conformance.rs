@@ -18,7 +18,7 @@ use tailll::transport::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::process_table;
+use crate::processes;
 
 /// How long any single thing may take; far more than it takes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -538,7 +538,7 @@ impl Rig {
             drop(timeout(patience / 4, self.transport.list(&[pattern])).await);
         }
         eventually("the file is closed", || {
-            let left = process_table::holding(&folder);
+            let left = processes::holding(&folder);
             left.is_empty()
                 .then_some(())
                 .ok_or_else(|| format!("{left:?}"))
@@ -675,7 +675,7 @@ async fn rest(mut stream: ByteStream) -> (Vec<u8>, End) {
         match timeout(PATIENCE, stream.next()).await {
             Ok(Chunk::Data(bytes)) => got.extend_from_slice(&bytes),
             Ok(Chunk::End(end)) => return (got, end),
-            Err(_) => panic!("no end after {} bytes", got.len()),
+            Err(late) => panic!("no end after {} bytes: {late}", got.len()),
         }
     }
 }
@@ -687,7 +687,7 @@ async fn read_exactly(stream: &mut ByteStream, length: usize) -> Vec<u8> {
         match timeout(PATIENCE, stream.next()).await {
             Ok(Chunk::Data(bytes)) => got.extend_from_slice(&bytes),
             Ok(Chunk::End(end)) => panic!("{end:?} after {} of {length} bytes", got.len()),
-            Err(_) => panic!("only {} of {length} bytes came", got.len()),
+            Err(late) => panic!("only {} of {length} bytes came: {late}", got.len()),
         }
     }
     assert_eq!(got.len(), length);

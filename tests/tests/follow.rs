@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use e2e::client::Door;
 use e2e::login::Login;
-use e2e::process_table;
+use e2e::processes;
 use e2e::ssh_server::{Options, SshServer, new_key, openssh_private};
 use e2e::sshd::{Settings, Sshd};
 use jiff::tz::TimeZone;
@@ -756,7 +756,7 @@ async fn a_removed_file_is_let_go(bench: &Bench) {
         })
         .await;
     let folder = bench.path("logs");
-    process_table_until(&folder, "a.log (deleted)").await;
+    wait_until_held(&folder, "a.log (deleted)").await;
     // One by the same name is another file, maybe with the same inode.
     fs::write(&path, "born again\n").unwrap();
     follow.until_line("born again").await;
@@ -766,9 +766,9 @@ async fn a_removed_file_is_let_go(bench: &Bench) {
 }
 
 /// Waits until nobody holds a file of this folder open that has this in its name.
-async fn process_table_until(folder: &Path, name: &str) {
+async fn wait_until_held(folder: &Path, name: &str) {
     let held = || {
-        process_table::holding(folder).iter().any(|process| {
+        processes::holding(folder).iter().any(|process| {
             fs::read_dir(format!("/proc/{}/fd", process.pid)).is_ok_and(|entries| {
                 entries
                     .flatten()
