@@ -2,6 +2,7 @@
 //! vanish and come back, and while connections break.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -265,7 +266,12 @@ impl View {
         match event {
             Event::Opened(..) => {}
             Event::CaughtUp(_) => {
-                assert_eq!(progress.state, State::Opened, "caught up twice: {path:?}");
+                assert_eq!(
+                    progress.state,
+                    State::Opened,
+                    "caught up twice: {}",
+                    path.display()
+                );
                 progress.state = State::CaughtUp;
             }
             Event::Closed(_) => progress.state = State::Closed,
@@ -276,11 +282,21 @@ impl View {
             Event::Lines(batch) => {
                 for line in &batch.lines {
                     if let Some(offset) = progress.offset {
-                        assert_eq!(line.offset, offset, "a gap without a mark in {path:?}");
+                        assert_eq!(
+                            line.offset,
+                            offset,
+                            "a gap without a mark in {}",
+                            path.display()
+                        );
                     }
                     progress.offset = Some(line.offset + u64::from(line.file_len));
                     if line.age == Age::History {
-                        assert_eq!(progress.state, State::Opened, "late history of {path:?}");
+                        assert_eq!(
+                            progress.state,
+                            State::Opened,
+                            "late history of {}",
+                            path.display()
+                        );
                     }
                     let at = line.start as usize;
                     let bytes = &batch.bytes[at..at + line.len as usize];
@@ -445,7 +461,10 @@ over_each_transport![
 ];
 
 fn numbered(range: std::ops::Range<u32>) -> String {
-    range.map(|n| format!("line {n}\n")).collect()
+    range.fold(String::new(), |mut text, n| {
+        let _ = writeln!(text, "line {n}");
+        text
+    })
 }
 
 fn names(range: std::ops::Range<u32>) -> Vec<String> {
@@ -482,9 +501,10 @@ async fn the_last_lines_of_each_file_come_first(bench: &Bench) {
     bench.write("empty.log", "");
     bench.write("unfinished.log", format!("{}unfini", numbered(0..20)));
     // Lines that do not fit the first guess.
-    let wide: String = (0..30)
-        .map(|n| format!("wide {n} {}\n", "x".repeat(20_000)))
-        .collect();
+    let wide = (0..30).fold(String::new(), |mut text, n| {
+        let _ = writeln!(text, "wide {n} {}", "x".repeat(20_000));
+        text
+    });
     bench.write("wide.log", wide);
     let mut follow = bench.follow(How::logs());
     follow
@@ -637,7 +657,7 @@ async fn an_unfinished_line_is_shown_once_it_is_whole(bench: &Bench) {
 /// Rotates a log: the numbers of the older files go up by one.
 fn shift(path: &Path) {
     let rotated = |n: u32| PathBuf::from(format!("{}.{n}", path.display()));
-    let free = (1..).find(|n| !rotated(*n).exists()).unwrap();
+    let free = (1..1000).find(|n| !rotated(*n).exists()).unwrap();
     for n in (1..free).rev() {
         fs::rename(rotated(n), rotated(n + 1)).unwrap();
     }
@@ -979,7 +999,10 @@ async fn a_truncation_while_disconnected_is_marked() {
     // It has grown past the offset by the time it is seen again.
     fs::write(
         &path,
-        (0..200).map(|n| format!("other {n}\n")).collect::<String>(),
+        (0..200).fold(String::new(), |mut text, n| {
+            let _ = writeln!(text, "other {n}");
+            text
+        }),
     )
     .unwrap();
     sleep(Duration::from_millis(300)).await;
