@@ -42,7 +42,10 @@ pub struct Assembler {
     splitter: Splitter,
     parser: RecordParser,
     filter: Arc<Filter>,
+    /// What the last line was ordered by; never decreases.
     order_ns: i64,
+    /// The same of the last line that had a time of its own.
+    dated_ns: Option<i64>,
 }
 
 impl Assembler {
@@ -54,6 +57,7 @@ impl Assembler {
             parser: RecordParser::new(settings.zone.clone(), now.wall_ns),
             filter: settings.filter.clone(),
             order_ns: i64::MIN,
+            dated_ns: None,
         }
     }
 
@@ -96,6 +100,7 @@ impl Assembler {
             parser,
             filter,
             order_ns,
+            dated_ns,
             ..
         } = self;
         let slack = CLOCK_ERROR.as_nanos() as i64;
@@ -111,11 +116,14 @@ impl Assembler {
                 {
                     ts
                 }
-                // A stack trace stays with its head.
-                None if *order_ns != i64::MIN => *order_ns,
-                _ => arrival.wall_ns,
+                // A stack trace stays with its head; a file without any times goes by arrival.
+                None => dated_ns.unwrap_or(arrival.wall_ns),
+                Some(_) => arrival.wall_ns,
             };
             *order_ns = order.max(*order_ns);
+            if record.ts_ns.is_some() {
+                *dated_ns = Some(*order_ns);
+            }
             lines.push(Line {
                 start: bytes.len() as u32,
                 len: line.bytes.len() as u32,
@@ -139,5 +147,57 @@ impl Assembler {
             bytes,
             lines,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: i64 = 1_000_000_000;
+
+    fn check(lines: &[(&str, i64)], expected: &[i64]) {
+        let settings = LineSettings {
+            filter: Arc::new(Filter::new(&[], &[]).expect("no pattern")),
+            zone: TimeZone::UTC,
+        };
+        let at = Instant::now();
+        let arrival = |wall_s: i64| Arrival {
+            at,
+            wall_ns: wall_s * S,
+        };
+        let mut assembler = Assembler::new(SourceId(1), 0, &settings, arrival(0));
+        let mut orders = Vec::new();
+        for (text, arrived_s) in lines {
+            let batch = assembler.push(
+                format!("{text}\n").as_bytes(),
+                arrival(*arrived_s),
+                Age::Live,
+            );
+            orders.extend(batch.lines.iter().map(|line| line.order_ns / S));
+        }
+        assert_eq!(orders, expected, "{lines:?}");
+    }
+
+    #[test]
+    fn lines_are_ordered_by_their_time_their_heads_or_their_arrival() {
+        // 1970-01-01 00:01:40 is second 100.
+        check(
+            &[
+                ("1970-01-01 00:01:40 INFO a", 101),
+                ("  at b", 103),
+                ("1970-01-01 00:01:42 INFO c", 104),
+            ],
+            &[100, 100, 102],
+        );
+        check(&[("no time", 5), ("none here", 9)], &[5, 9]);
+        // A clock that is wrong by more than ten seconds does not order, and time never goes back.
+        check(
+            &[
+                ("1970-01-01 01:00:00 INFO far ahead", 100),
+                ("1970-01-01 00:01:35 INFO back", 101),
+            ],
+            &[100, 100],
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::causes::chain;
+use crate::clock::Clock;
 use crate::follow::Say;
 use crate::instance::Login;
 use crate::known_hosts::KnownHosts;
@@ -30,7 +31,7 @@ pub struct Logins {
     facts: LocalFacts,
     known_hosts: Vec<PathBuf>,
     identity_files: Vec<PathBuf>,
-    now_s: u64,
+    clock: Clock,
     say: Say,
     running: Semaphore,
     loaded: Mutex<HashMap<Vec<PathBuf>, Arc<KnownHosts>>>,
@@ -50,7 +51,7 @@ pub struct LoginOptions {
 
 impl Logins {
     /// Reads the facts of this process.
-    pub fn new(options: LoginOptions, now_s: u64, say: Say) -> Self {
+    pub fn new(options: LoginOptions, clock: Clock, say: Say) -> Self {
         let facts = LocalFacts::read();
         let source = Source::detect(options.config.as_deref(), &facts);
         Self {
@@ -58,7 +59,7 @@ impl Logins {
             facts,
             known_hosts: options.known_hosts,
             identity_files: options.identity_files,
-            now_s,
+            clock,
             say,
             running: Semaphore::new(RESOLVED_AT_ONCE),
             loaded: Mutex::default(),
@@ -117,7 +118,7 @@ impl Logins {
             connect_timeout: config.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
             keepalive_interval: config.server_alive_interval.unwrap_or(KEEPALIVE),
             keepalive_max: config.server_alive_count_max as usize,
-            now_s: self.now_s,
+            clock: self.clock,
         })
     }
 

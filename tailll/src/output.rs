@@ -108,7 +108,7 @@ pub struct Running {
     end: oneshot::Receiver<Result<Ended, OutputError>>,
 }
 
-/// Starts the thread, for example with `io::stdout()` and `io::stderr()`.
+/// Starts the thread, for example with the streams of the process.
 pub fn start<O, E>(
     stdout: O,
     stderr: E,

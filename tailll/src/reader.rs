@@ -4,6 +4,7 @@
 //! now, reads the bytes before its offset once more and compares them, and only then goes on. Which files are read, and when one
 //! is done with, is [`crate::tracker`]'s business; where bytes come from is [`crate::transport`]'s.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -206,7 +207,7 @@ impl Reader {
             position: 0,
             before: Vec::new(),
             path: self.link.stat.path.clone(),
-            held: Vec::new(),
+            held: VecDeque::new(),
             held_bytes: 0,
             caught_up_at: None,
             retries: 0,
@@ -231,7 +232,7 @@ struct Reading {
     /// The bytes before it.
     before: Vec<u8>,
     path: Vec<u8>,
-    held: Vec<Event>,
+    held: VecDeque<Event>,
     held_bytes: usize,
     /// The offset at which the history ends, until it is reached.
     caught_up_at: Option<u64>,
@@ -399,7 +400,7 @@ impl Reading {
     async fn emit_event(&mut self, event: Event, bytes: usize) -> Result<(), Done> {
         if *self.reader.hold.borrow() == Hold::Held {
             self.gauge().holding.store(true, Ordering::Release);
-            self.held.push(event);
+            self.held.push_back(event);
             self.held_bytes += bytes;
             return Ok(());
         }
@@ -418,7 +419,9 @@ impl Reading {
                 .reserve()
                 .await
                 .map_err(|_| Done(Outcome::Stopped))?;
-            permit.send(self.held.remove(0));
+            if let Some(event) = self.held.pop_front() {
+                permit.send(event);
+            }
         }
         self.gauge().holding.store(false, Ordering::Release);
         Ok(())

@@ -292,14 +292,13 @@ impl Course {
             known_hosts: ssh.known_hosts,
             identity_files: ssh.identity_files,
         };
-        let now_s = u64::try_from(clock.started().wall_ns / 1_000_000_000).unwrap_or(0);
         let until = if options.follow == Follow::Follow {
             Until::Forever
         } else {
             Until::End
         };
         let pool = Pool::new(PoolOptions {
-            resolve: Logins::new(login_options, now_s, say).resolver(),
+            resolve: Logins::new(login_options, clock, say).resolver(),
             report: {
                 let talker = talker.clone();
                 Arc::new(move |login: &Login, state| {

@@ -19,6 +19,7 @@ use russh::keys::{
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Preferred, cipher, compression};
 use tokio::net::TcpStream;
 
+use crate::clock::Clock;
 use crate::known_hosts::{HostKey, HostName, KnownHosts};
 
 /// Logins tried on one connection, at most: OpenSSH hangs up at six.
@@ -29,6 +30,9 @@ const CHANNEL_PACKETS: usize = 2;
 
 /// Bytes of a command's standard error that are kept for messages.
 const STDERR_BYTES: usize = 1024;
+
+/// How long one address of a name may take to answer before the next is tried.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything needed to connect to one server.
 #[derive(Debug, Clone)]
@@ -51,8 +55,8 @@ pub struct Dial {
     pub keepalive_interval: Duration,
     /// Unanswered questions after which the connection counts as lost.
     pub keepalive_max: usize,
-    /// Wall clock in seconds since 1970, for the validity of host certificates.
-    pub now_s: u64,
+    /// The clock, for the validity of host certificates.
+    pub clock: Clock,
 }
 
 /// Where the keys to log in with come from.
@@ -365,13 +369,21 @@ async fn tcp(hostname: &str, port: u16) -> Result<TcpStream, ConnectError> {
         .map_err(|error| resolve(error.to_string()))?;
     let mut last = resolve("it has no address".to_owned());
     for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(socket) => {
+        match tokio::time::timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
+            Err(_) => {
+                last = ConnectError::Unreachable(format!(
+                    "{address}: no answer within {} s",
+                    ADDRESS_TIMEOUT.as_secs()
+                ));
+            }
+            Ok(Ok(socket)) => {
                 // Without it every small packet of the handshake waits for an acknowledgement: 97 ms instead of 27.
                 let _ = socket.set_nodelay(true);
                 return Ok(socket);
             }
-            Err(error) => last = ConnectError::Unreachable(format!("{address}: {}", plain(&error))),
+            Ok(Err(error)) => {
+                last = ConnectError::Unreachable(format!("{address}: {}", plain(&error)));
+            }
         }
     }
     Err(last)
@@ -704,8 +716,9 @@ impl Client {
                 printable(&principals.join(", "))
             ));
         }
+        let now_s = u64::try_from(self.dial.clock.arrival().wall_ns / 1_000_000_000).unwrap_or(0);
         certificate
-            .validate_at(self.dial.now_s, [&signer.fingerprint(HashAlg::Sha256)])
+            .validate_at(now_s, [&signer.fingerprint(HashAlg::Sha256)])
             .map_err(|error| format!("the host certificate of {name} is not valid now: {error}"))
     }
 }

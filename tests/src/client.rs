@@ -51,7 +51,7 @@ impl Door {
             connect_timeout: CONNECT_TIMEOUT,
             keepalive_interval: KEEPALIVE_INTERVAL,
             keepalive_max: 3,
-            now_s: 0,
+            clock: tailll::clock::Clock::start(),
         };
         let pool = Pool::new(PoolOptions {
             resolve: Arc::new(move |_| {

@@ -380,8 +380,12 @@ fn each_outside_library_has_its_place() {
 
 #[test]
 fn only_the_output_writes_to_standard_output() {
-    // One asks whether it is a terminal, the other hands it to the output thread.
-    let start = ["tailll/src/lib.rs", "tailll/src/run.rs"];
+    // One asks whether it is a terminal, one hands it to the output thread, and that asks whether it still has a reader.
+    let start = [
+        "tailll/src/lib.rs",
+        "tailll/src/run.rs",
+        "tailll/src/output.rs",
+    ];
     for word in ["stdout()", "print!", "println!"] {
         assert_eq!(
             namings("tailll/src", word, &start),
