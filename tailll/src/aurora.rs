@@ -287,6 +287,14 @@ struct RawResponse {
     details: Value,
 }
 
+/// Reads the answer to a question for tasks: bytes of a stranger.
+///
+/// # Errors
+/// See [`AuroraError`]; it names the address that answered.
+pub fn tasks_of_answer(cluster: &str, uri: &Uri, answer: &[u8]) -> Result<Tasks, AuroraError> {
+    parse_response(uri, answer, |result| parse_tasks(cluster, result))
+}
+
 /// Reads a response whose result `read` understands.
 fn parse_response<T>(
     uri: &Uri,
@@ -478,8 +486,7 @@ pub(crate) mod tests {
     /// The tasks of an answer's body.
     pub(crate) fn read_tasks(body: &str) -> Tasks {
         let uri: Uri = "http://h/".parse().expect("an address");
-        parse_response(&uri, body.as_bytes(), |result| parse_tasks("aa", result))
-            .expect("an answer")
+        tasks_of_answer("aa", &uri, body.as_bytes()).expect("an answer")
     }
 
     pub(crate) fn key(text: &str) -> JobKey {
@@ -769,7 +776,7 @@ pub(crate) mod tests {
         #[test]
         fn no_answer_panics(body in any::<Vec<u8>>()) {
             let uri: Uri = "http://h/".parse().expect("an address");
-            let _ = parse_response(&uri, &body, |result| parse_tasks("aa", result));
+            let _ = tasks_of_answer("aa", &uri, &body);
         }
 
         #[test]
@@ -778,7 +785,7 @@ pub(crate) mod tests {
             let reply = ok_tasks(&[task_json("aa/r/prod/j", 0, 1, Some("h"), "RUNNING", "")]);
             let body = reply.split_once("\r\n\r\n").expect("a body").1;
             let cut = (body.len() as f64 * share) as usize;
-            prop_assert!(parse_response(&uri, &body.as_bytes()[..cut], |result| parse_tasks("aa", result)).is_err());
+            prop_assert!(tasks_of_answer("aa", &uri, &body.as_bytes()[..cut]).is_err());
         }
     }
 }

@@ -249,6 +249,85 @@ fn a_hundred_disconnects_under_load_with_rotations_lose_and_repeat_nothing() {
     assert!(account.out_of_order.is_empty(), "{account}\n{}", ended.talk);
 }
 
+/// An agent with one key; ended when dropped.
+struct Agent(std::process::Child);
+
+impl Agent {
+    fn start(socket: &Path, key: &Path) -> Self {
+        // Without `-a` answering yet, adding fails; it is tried until it does.
+        let agent = Self(
+            Command::new("ssh-agent")
+                .args(["-D", "-a"])
+                .arg(socket)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+        let start = std::time::Instant::now();
+        loop {
+            let added = Command::new("ssh-add")
+                .arg("-q")
+                .arg(key)
+                .env("SSH_AUTH_SOCK", socket)
+                .stderr(std::process::Stdio::null())
+                .status()
+                .unwrap();
+            if added.success() {
+                return agent;
+            }
+            assert!(start.elapsed() < DEADLINE, "ssh-add gives {added}");
+            sleep(50);
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_key_of_the_agent_logs_in_and_without_it_the_message_says_what_to_do() {
+    let sshd = Sshd::start(Settings::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("a.log");
+    std::fs::write(&log, "2026-11-23 10:00:00 INFO by the agent's key\n").unwrap();
+    let socket = folder.path().join("agent");
+    let agent = Agent::start(&socket, &sshd.client_key());
+    // The same hosts, without any key file.
+    let ssh_config: String = std::fs::read_to_string(&sshd.files().ssh_config)
+        .unwrap()
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("Identit"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let own = folder.path().join("ssh_config");
+    std::fs::write(&own, ssh_config + "  IdentityFile none\n").unwrap();
+    let run = || {
+        Command::new(env!("CARGO_BIN_EXE_tailll-dup"))
+            .arg("-F")
+            .arg(&own)
+            .args(["--no-follow", &format!("h1:{}", log.display())])
+            .env("SSH_AUTH_SOCK", &socket)
+            .env("HOME", folder.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("TAILLL_CONFIG")
+            .output()
+            .unwrap()
+    };
+    let with = run();
+    let shown = String::from_utf8_lossy(&with.stdout).into_owned();
+    assert!(shown.contains("by the agent's key"), "{with:?}");
+    assert_eq!(with.status.code(), Some(0), "{with:?}");
+    drop(agent);
+    let without = run();
+    let said = String::from_utf8_lossy(&without.stderr).into_owned();
+    assert!(said.contains("ssh-add"), "{said}");
+    assert_eq!(without.status.code(), Some(4), "{said}");
+}
+
 /// A client that follows one host through a proxy, with short heartbeats.
 struct Followed {
     process: TailProcess,

@@ -1,0 +1,12 @@
+//! Any bytes as a scheduler's answer. What cannot be read is an error that names the scheduler.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tailll::{aurora, config};
+
+fuzz_target!(|answer: &[u8]| {
+    let uri = config::parse_uri("http://scheduler.example.com/apibeta").expect("an address");
+    if let Err(error) = aurora::tasks_of_answer("aa", &uri, answer) {
+        assert!(error.to_string().contains("scheduler.example.com"));
+    }
+});
