@@ -61,11 +61,6 @@ impl Assembler {
         }
     }
 
-    /// Whether a line has begun whose end has not come.
-    pub fn has_unfinished(&self) -> bool {
-        self.splitter.pending() > 0
-    }
-
     /// Goes on at another offset, after [`Assembler::finish`].
     pub fn restart(&mut self, offset: u64) {
         self.splitter = Splitter::new(LINE_BYTES, offset);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{StatusCode, Uri};
 use joblog::JobKey;
+use joblog::task_id::MAX_TASK_ID_BYTES;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,9 +21,6 @@ use crate::instance::check_host;
 
 /// The most task ids in one question, in ids.
 pub const MAX_TASK_IDS: usize = 500;
-
-/// The longest task id, in bytes; it becomes part of a path.
-pub const MAX_TASK_ID_BYTES: usize = 255;
 
 /// What a task that makes no sense is called in messages: at most so many of them, in tasks.
 const MAX_SKIPPED_NAMED: usize = 3;

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use joblog::sandbox::THERMOS_PREFIX;
 use joblog::{InstanceSet, JobKey, TaskId};
 
 use super::{DiscoveryEvent, Health, Outbox, Stopped, Watch};
@@ -22,9 +23,6 @@ pub const LOCALHOST: &str = "localhost";
 
 /// The most folder entries looked at in one search, in entries.
 pub const MAX_ENTRIES: usize = 200_000;
-
-/// What stands before the task id in an executor's name: nothing, or what Thermos puts there.
-const EXECUTOR_PREFIX: &str = "thermos-";
 
 /// Files of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,7 +218,7 @@ impl Sandboxes {
     fn look_at(&self, executor: &DirEntry, found: &mut Found) {
         let name = executor.file_name();
         let Some(name) = name.to_str() else { return };
-        let id = name.strip_prefix(EXECUTOR_PREFIX).unwrap_or(name);
+        let id = name.strip_prefix(THERMOS_PREFIX).unwrap_or(name);
         let Ok(task) = TaskId::parse(id) else { return };
         if !self.takes(&task) {
             return;
