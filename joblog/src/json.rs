@@ -1,14 +1,16 @@
-//! What a record needs of a JSON line, read in one pass without building a tree.
+//! What a record needs of a JSON line, read in one pass without building a tree; and a walk over a line's members.
 //!
-//! Only keys of the outermost object count, and those of `log` and `event` one level below it. A line that breaks off keeps
+//! For records only keys of the outermost object count, and those of `log` and `event` one level below it. A line that breaks off keeps
 //! what came before; a deep value is skipped without recursion.
 
 use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::ops::ControlFlow;
 
 use crate::Level;
+
+mod walk;
+
+pub use walk::{Broken, MAX_DEPTH, Text, Value, find, walk};
 
 /// What a JSON line says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,8 +19,8 @@ pub(crate) struct Fields<'a> {
     pub(crate) keys: u32,
     /// Whether the line was an object from its first byte to its last.
     pub(crate) whole: bool,
-    pub(crate) message: Option<Cow<'a, str>>,
-    pub(crate) logger: Option<Cow<'a, str>>,
+    pub(crate) message: Option<Text<'a>>,
+    pub(crate) logger: Option<Text<'a>>,
     time: Option<Ranked<Scalar<'a>>>,
     level: Option<Ranked<Level>>,
 }
@@ -30,6 +32,40 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn level(&self) -> Option<Level> {
         self.level.map(|level| level.value)
+    }
+
+    /// Takes what a member says, if it is of interest.
+    #[inline]
+    fn take(&mut self, key: Text<'a>, value: Value<'a>, depth: Depth) {
+        self.keys = self.keys.saturating_add(1);
+        match key_of(key, depth) {
+            Key::Other => {}
+            Key::Inner => {
+                if let Value::Object(inner) = value {
+                    // What the outer walk has stepped over is whole.
+                    let _ = walk(inner, |key, value| self.take(key, value, Depth::Inner));
+                }
+            }
+            Key::Message => keep_text(&mut self.message, value),
+            Key::Logger => keep_text(&mut self.logger, value),
+            Key::Time { rank } => {
+                if let Some(value) = Scalar::of(value) {
+                    keep_best(&mut self.time, Ranked { rank, value });
+                }
+            }
+            Key::Level { rank } => {
+                if let Some(value) = Scalar::of(value).as_ref().and_then(level_of) {
+                    keep_best(&mut self.level, Ranked { rank, value });
+                }
+            }
+            Key::PythonLevel { rank } => {
+                if let Some(Scalar::Integer(number @ 1..=50)) = Scalar::of(value)
+                    && let Some(value) = Level::from_number(number as u64 + 10)
+                {
+                    keep_best(&mut self.level, Ranked { rank, value });
+                }
+            }
+        }
     }
 }
 
@@ -43,9 +79,27 @@ struct Ranked<T> {
 /// A value that is no object and no list.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Scalar<'a> {
-    Text(Cow<'a, str>),
+    Text(Text<'a>),
     Integer(i64),
     Float(f64),
+}
+
+impl<'a> Scalar<'a> {
+    fn of(value: Value<'a>) -> Option<Self> {
+        match value {
+            Value::Text(text) => Some(Self::Text(text)),
+            Value::Number(digits) => {
+                let digits = std::str::from_utf8(digits).ok()?;
+                let is_whole = !digits.contains(['.', 'e', 'E']);
+                if is_whole && let Ok(number) = digits.parse() {
+                    return Some(Self::Integer(number));
+                }
+                // Whole numbers beyond 64 bits are neither times nor levels.
+                (!is_whole).then(|| digits.parse().ok().map(Self::Float))?
+            }
+            Value::Bool(_) | Value::Null | Value::Object(_) | Value::Array(_) => None,
+        }
+    }
 }
 
 /// Whether it is worth reading the line as JSON.
@@ -68,14 +122,39 @@ fn begin(line: &[u8]) -> &[u8] {
 /// Reads a line. Total: what cannot be read is left out.
 pub(crate) fn scan(line: &[u8]) -> Fields<'_> {
     let mut fields = Fields::default();
-    let mut deserializer = serde_json::Deserializer::from_slice(begin(line));
-    let result = Object {
-        fields: &mut fields,
-        depth: Depth::Outer,
-    }
-    .deserialize(&mut deserializer);
-    fields.whole = result.is_ok() && deserializer.end().is_ok();
+    let walked = walk(begin(line), |key, value| {
+        fields.take(key, value, Depth::Outer);
+    });
+    fields.whole = walked.is_ok();
     fields
+}
+
+/// Reads a line as far as its time and its level need: what else it says may be missing.
+pub(crate) fn scan_time_and_level(line: &[u8]) -> Fields<'_> {
+    let mut fields = Fields::default();
+    let walked = walk::walk_while(begin(line), |key, value| {
+        fields.take(key, value, Depth::Outer);
+        // No key means more than these.
+        let is_best = |rank: Option<u8>| rank == Some(0);
+        if is_best(fields.time.as_ref().map(|time| time.rank))
+            && is_best(fields.level.as_ref().map(|level| level.rank))
+        {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    fields.whole = walked.is_ok();
+    fields
+}
+
+/// What a key stands for, escapes or not.
+#[inline]
+fn key_of(key: Text<'_>, depth: Depth) -> Key {
+    if key.has_escapes() {
+        Key::of(key.decode().as_bytes(), depth)
+    } else {
+        Key::of(key.raw(), depth)
+    }
 }
 
 /// What a key stands for.
@@ -105,98 +184,69 @@ enum Depth {
 }
 
 impl Key {
-    fn of(key: &str, depth: Depth) -> Self {
+    fn of(key: &[u8], depth: Depth) -> Self {
         if depth == Depth::Inner {
             return match key {
-                "level" => Self::Level { rank: 3 },
-                "created" => Self::Time { rank: 8 },
-                "logger" => Self::Logger,
+                b"level" => Self::Level { rank: 3 },
+                b"created" => Self::Time { rank: 8 },
+                b"logger" => Self::Logger,
                 _ => Self::Other,
             };
         }
         match key {
-            "@timestamp" | "@t" => Self::Time { rank: 0 },
-            "timestamp" | "Timestamp" => Self::Time { rank: 1 },
-            "time" => Self::Time { rank: 2 },
-            "ts" => Self::Time { rank: 3 },
-            "datetime" | "dateTime" => Self::Time { rank: 4 },
-            "asctime" => Self::Time { rank: 5 },
-            "date" => Self::Time { rank: 6 },
-            "t" | "eventTime" | "event_time" => Self::Time { rank: 7 },
-            "level" | "log.level" | "@l" | "Level" => Self::Level { rank: 0 },
-            "severity" | "levelname" | "level_name" | "severity_text" | "severityText" => {
+            b"@timestamp" | b"@t" => Self::Time { rank: 0 },
+            b"timestamp" | b"Timestamp" => Self::Time { rank: 1 },
+            b"time" => Self::Time { rank: 2 },
+            b"ts" => Self::Time { rank: 3 },
+            b"datetime" | b"dateTime" => Self::Time { rank: 4 },
+            b"asctime" => Self::Time { rank: 5 },
+            b"date" => Self::Time { rank: 6 },
+            b"t" | b"eventTime" | b"event_time" => Self::Time { rank: 7 },
+            b"level" | b"log.level" | b"@l" | b"Level" => Self::Level { rank: 0 },
+            b"severity" | b"levelname" | b"level_name" | b"severity_text" | b"severityText" => {
                 Self::Level { rank: 1 }
             }
-            "lvl" | "loglevel" | "logLevel" | "log_level" => Self::Level { rank: 2 },
-            "levelno" => Self::PythonLevel { rank: 4 },
-            "PRIORITY" => Self::Level { rank: 5 },
-            "message" | "msg" | "@m" | "@mt" | "MESSAGE" => Self::Message,
-            "logger_name" | "logger" | "log.logger" | "name" => Self::Logger,
-            "log" | "event" => Self::Inner,
+            b"lvl" | b"loglevel" | b"logLevel" | b"log_level" => Self::Level { rank: 2 },
+            b"levelno" => Self::PythonLevel { rank: 4 },
+            b"PRIORITY" => Self::Level { rank: 5 },
+            b"message" | b"msg" | b"@m" | b"@mt" | b"MESSAGE" => Self::Message,
+            b"logger_name" | b"logger" | b"log.logger" | b"name" => Self::Logger,
+            b"log" | b"event" => Self::Inner,
             _ => Self::Other,
         }
     }
 }
 
-/// An object whose fields are collected.
-struct Object<'f, 'a> {
-    fields: &'f mut Fields<'a>,
-    depth: Depth,
+/// What a key of a line's outermost object stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The line's time. Of several keys the one with the lowest rank counts.
+    Time {
+        /// How much the key means.
+        rank: u8,
+    },
+    /// The line's level, likewise.
+    Level {
+        /// How much the key means.
+        rank: u8,
+    },
+    /// The message. The first such text counts.
+    Message,
+    /// The name of the logger. The first such text counts.
+    Logger,
+    /// Anything else.
+    Other,
 }
 
-impl<'de> DeserializeSeed<'de> for Object<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Object<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let depth = self.depth;
-        while let Some(key) = map.next_key_seed(KeySeed { depth })? {
-            self.fields.keys = self.fields.keys.saturating_add(1);
-            match key {
-                Key::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Key::Inner => map.next_value_seed(Inner {
-                    fields: self.fields,
-                })?,
-                Key::Message => {
-                    keep_text(&mut self.fields.message, map.next_value_seed(ScalarSeed)?);
-                }
-                Key::Logger => keep_text(&mut self.fields.logger, map.next_value_seed(ScalarSeed)?),
-                Key::Time { rank } => {
-                    if let Some(value) = map.next_value_seed(ScalarSeed)? {
-                        keep_best(&mut self.fields.time, Ranked { rank, value });
-                    }
-                }
-                Key::Level { rank } => {
-                    if let Some(value) =
-                        map.next_value_seed(ScalarSeed)?.as_ref().and_then(level_of)
-                    {
-                        keep_best(&mut self.fields.level, Ranked { rank, value });
-                    }
-                }
-                Key::PythonLevel { rank } => {
-                    if let Some(Scalar::Integer(number @ 1..=50)) =
-                        map.next_value_seed(ScalarSeed)?
-                        && let Some(value) = Level::from_number(number as u64 + 10)
-                    {
-                        keep_best(&mut self.fields.level, Ranked { rank, value });
-                    }
-                }
-            }
-        }
-        Ok(())
+/// What a key of a line's outermost object stands for, as it is written.
+#[inline]
+pub fn role(key: &[u8]) -> Role {
+    match Key::of(key, Depth::Outer) {
+        Key::Time { rank } => Role::Time { rank },
+        Key::Level { rank } | Key::PythonLevel { rank } => Role::Level { rank },
+        Key::Message => Role::Message,
+        Key::Logger => Role::Logger,
+        Key::Inner | Key::Other => Role::Other,
     }
 }
 
@@ -206,8 +256,8 @@ fn keep_best<T>(slot: &mut Option<Ranked<T>>, new: Ranked<T>) {
     }
 }
 
-fn keep_text<'a>(slot: &mut Option<Cow<'a, str>>, value: Option<Scalar<'a>>) {
-    if let (None, Some(Scalar::Text(text))) = (&slot, value) {
+fn keep_text<'a>(slot: &mut Option<Text<'a>>, value: Value<'a>) {
+    if let (None, Value::Text(text)) = (&slot, value) {
         *slot = Some(text);
     }
 }
@@ -215,6 +265,7 @@ fn keep_text<'a>(slot: &mut Option<Cow<'a, str>>, value: Option<Scalar<'a>>) {
 fn level_of(value: &Scalar<'_>) -> Option<Level> {
     match value {
         Scalar::Text(text) => {
+            let text: Cow<'_, str> = text.decode();
             let text = text.trim();
             match text.parse() {
                 Ok(number) => Level::from_number(number),
@@ -223,141 +274,5 @@ fn level_of(value: &Scalar<'_>) -> Option<Level> {
         }
         Scalar::Integer(number) => Level::from_number(u64::try_from(*number).ok()?),
         Scalar::Float(_) => None,
-    }
-}
-
-struct KeySeed {
-    depth: Depth,
-}
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Key;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-        Ok(Key::of(key, self.depth))
-    }
-}
-
-/// The value of a key such as `log`, of interest only if it is an object.
-struct Inner<'f, 'a> {
-    fields: &'f mut Fields<'a>,
-}
-
-impl<'de> DeserializeSeed<'de> for Inner<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Inner<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        Object {
-            fields: self.fields,
-            depth: Depth::Inner,
-        }
-        .visit_map(map)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        IgnoredAny.visit_seq(seq).map(|_| ())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// A value that is wanted if it is text or a number.
-struct ScalarSeed;
-
-impl<'de> DeserializeSeed<'de> for ScalarSeed {
-    type Value = Option<Scalar<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ScalarSeed {
-    type Value = Option<Scalar<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Some(Scalar::Text(Cow::Borrowed(text))))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some(Scalar::Text(Cow::Owned(text.to_owned()))))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(Some(Scalar::Integer(number)))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(i64::try_from(number).ok().map(Scalar::Integer))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(Some(Scalar::Float(number)))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        IgnoredAny.visit_map(map).map(|_| None)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        IgnoredAny.visit_seq(seq).map(|_| None)
     }
 }

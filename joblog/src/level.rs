@@ -101,5 +101,14 @@ pub fn find(line: &[u8]) -> Option<Level> {
     find::in_text(line)
 }
 
+/// Where in a line of text the word or letter stands that [`find`] takes the level from; `None` where it is no word, such as
+/// an access line's status, and for JSON lines.
+pub fn place(line: &[u8]) -> Option<std::ops::Range<usize>> {
+    if json::looks_like_json(line) {
+        return None;
+    }
+    find::place(line)
+}
+
 #[cfg(test)]
 mod tests;

@@ -27,13 +27,14 @@
 
 pub mod instances;
 pub mod job_key;
-mod json;
+pub mod json;
 pub mod level;
 pub mod lines;
 pub mod record;
 pub mod sandbox;
 pub mod stream;
 pub mod task_id;
+pub mod task_info;
 pub mod timestamp;
 
 pub use instances::{InstanceSet, InstanceSetError};

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
 
-use crate::json::{self, Fields, Scalar};
+use crate::json::{self, Fields, Scalar, Text};
 use crate::level::{self, Level};
 use crate::timestamp::TimestampParser;
 
@@ -81,8 +81,8 @@ impl RecordParser {
                     } else {
                         Extent::Broken
                     },
-                    message: fields.message,
-                    logger: fields.logger,
+                    message: fields.message.map(Text::decode),
+                    logger: fields.logger.map(Text::decode),
                 }),
             };
         }
@@ -90,6 +90,15 @@ impl RecordParser {
             ts_ns: self.timestamps.find(line),
             level: level::find(line),
             json: None,
+        }
+    }
+
+    /// When the line was written and how serious it is: the same as [`Self::parse`] gives, without the rest.
+    #[inline]
+    pub fn time_and_level(&mut self, line: &[u8]) -> (Option<i64>, Option<Level>) {
+        match some_fields(line, json::scan_time_and_level) {
+            Some(fields) => (self.json_time(&fields, line), fields.level()),
+            None => (self.timestamps.find(line), level::find(line)),
         }
     }
 
@@ -110,7 +119,10 @@ impl RecordParser {
 
     fn json_time(&mut self, fields: &Fields<'_>, line: &[u8]) -> Option<i64> {
         match fields.time() {
-            Some(Scalar::Text(text)) => self.timestamps.find(text.as_bytes()),
+            Some(Scalar::Text(text)) if text.has_escapes() => {
+                self.timestamps.find(text.decode().as_bytes())
+            }
+            Some(Scalar::Text(text)) => self.timestamps.find(text.raw()),
             Some(Scalar::Integer(number)) => TimestampParser::from_integer(*number),
             Some(Scalar::Float(number)) => TimestampParser::from_float(*number),
             // A broken line may still begin with its time.
@@ -123,10 +135,16 @@ impl RecordParser {
 /// The line's fields, if it is a JSON object at least in its beginning.
 #[inline]
 fn json_fields(line: &[u8]) -> Option<Fields<'_>> {
+    some_fields(line, json::scan)
+}
+
+/// The same, read in this way.
+#[inline]
+fn some_fields<'a>(line: &'a [u8], scan: impl Fn(&'a [u8]) -> Fields<'a>) -> Option<Fields<'a>> {
     if !json::looks_like_json(line) {
         return None;
     }
-    let fields = json::scan(line);
+    let fields = scan(line);
     if fields.keys > 0 || fields.whole {
         Some(fields)
     } else {

@@ -144,31 +144,44 @@ pub enum LogFile<'a> {
 impl<'a> LogFile<'a> {
     /// Reads a path relative to a [`RunDir`]: `stdout`, or `sandbox/.logs/<process>/<run>/stdout`.
     pub fn parse(path: &'a [u8]) -> Option<Self> {
+        as_thermos_renames(Self::parse_renamed(path)?)
+    }
+
+    /// Reads a path relative to a sandbox: `.logs/<process>/<run>/stdout`.
+    pub fn parse_in_sandbox(path: &'a [u8]) -> Option<Self> {
+        as_thermos_renames(Self::parse_renamed_in_sandbox(path)?)
+    }
+
+    /// Reads a path relative to a [`RunDir`] of a file that anybody may have renamed, by appending to its name. What was appended
+    /// comes along: nothing for the current file; `.3` is the backup 3; `-20261101` is no backup that has a number.
+    pub fn parse_renamed(path: &'a [u8]) -> Option<(Self, &'a [u8])> {
         match split_component(path) {
-            (SANDBOX, rest) => Self::parse_in_sandbox(rest),
+            (SANDBOX, rest) => Self::parse_renamed_in_sandbox(rest),
             (name, rest) if rest.is_empty() && path.len() == name.len() => {
-                let (stream, backup) = stream_file(name)?;
-                Some(Self::Executor { stream, backup })
+                let (stream, ending) = stream_file(name)?;
+                let backup = backup_number(ending);
+                Some((Self::Executor { stream, backup }, ending))
             }
             _ => None,
         }
     }
 
-    /// Reads a path relative to a sandbox: `.logs/<process>/<run>/stdout`.
-    pub fn parse_in_sandbox(path: &'a [u8]) -> Option<Self> {
+    /// The same relative to a sandbox.
+    pub fn parse_renamed_in_sandbox(path: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let rest = path.strip_prefix(LOGS)?.strip_prefix(b"/")?;
         let (process, rest) = split_component(rest);
         let (run, name) = split_component(rest);
-        if !is_file_name(process) {
+        if !is_file_name(process) || name.contains(&b'/') {
             return None;
         }
-        let (stream, backup) = stream_file(name)?;
-        Some(Self::Process {
+        let (stream, ending) = stream_file(name)?;
+        let file = Self::Process {
             process,
             run: canonical_number(run)?,
             stream,
-            backup,
-        })
+            backup: backup_number(ending),
+        };
+        Some((file, ending))
     }
 
     /// The path relative to the [`RunDir`].
@@ -233,15 +246,21 @@ fn is_file_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }
 
-/// `stdout`, `stderr.3`.
-fn stream_file(name: &[u8]) -> Option<(Stream, Option<u32>)> {
-    Stream::ALL.into_iter().find_map(|stream| {
-        match name.strip_prefix(stream.name().as_bytes())? {
-            b"" => Some((stream, None)),
-            [b'.', number @ ..] => Some((stream, Some(canonical_number(number)?))),
-            _ => None,
-        }
-    })
+/// `stdout`, `stderr.3`: the stream, and what follows its name.
+fn stream_file(name: &[u8]) -> Option<(Stream, &[u8])> {
+    Stream::ALL
+        .into_iter()
+        .find_map(|stream| Some((stream, name.strip_prefix(stream.name().as_bytes())?)))
+}
+
+/// The 3 of `.3`.
+fn backup_number(ending: &[u8]) -> Option<u32> {
+    canonical_number(ending.strip_prefix(b".")?)
+}
+
+/// A file whose name is as Thermos makes it.
+fn as_thermos_renames<'a>((file, ending): (LogFile<'a>, &'a [u8])) -> Option<LogFile<'a>> {
+    (ending.is_empty() || file.backup().is_some()).then_some(file)
 }
 
 fn stream_file_name(stream: Stream, backup: Option<u32>) -> String {
@@ -336,6 +355,31 @@ mod tests {
         check("/stdout/x", None);
         check("/stdin", None);
         check("", None);
+    }
+
+    #[test]
+    fn renamed_files() {
+        let endings = |path: &str| {
+            LogFile::parse_renamed(path.as_bytes())
+                .map(|(file, ending)| (file.backup(), String::from_utf8_lossy(ending).into_owned()))
+        };
+        let some = |backup, ending: &str| Some((backup, ending.to_owned()));
+        assert_eq!(endings("stdout"), some(None, ""));
+        assert_eq!(endings("stdout.12"), some(Some(12), ".12"));
+        assert_eq!(endings("stdout.01"), some(None, ".01"));
+        assert_eq!(endings("stderr-20261101"), some(None, "-20261101"));
+        assert_eq!(
+            endings("sandbox/.logs/web/0/stdout.1.gz"),
+            some(None, ".1.gz")
+        );
+        for path in [
+            "stdou",
+            "stdout.1/x",
+            "sandbox/.logs/web/0/stdout/x",
+            "sandbox/.logs/web/00/stdout.1",
+        ] {
+            assert_eq!(endings(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -47,6 +47,11 @@ pub struct Found {
     pub end: usize,
 }
 
+/// Where in a line of text its time stands, whether or not the calendar has it.
+pub fn place(line: &[u8]) -> Option<std::ops::Range<usize>> {
+    search::find(line).map(|place| place.start..place.end)
+}
+
 /// Reads the times of lines.
 ///
 /// ```

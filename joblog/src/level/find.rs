@@ -1,6 +1,6 @@
 //! The search for a level in a line of text.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use super::Level;
 
@@ -72,9 +72,43 @@ fn letter(letter: u8) -> Option<Level> {
 }
 
 pub(super) fn in_text(line: &[u8]) -> Option<Level> {
-    if let Some(level) = at_start(line) {
-        return Some(level);
+    at_start(line).or_else(|| by_words(line).map(|(level, _)| level))
+}
+
+/// Where in the line the level of [`in_text`] stands, if it is a word or a letter.
+pub(super) fn place(line: &[u8]) -> Option<Range<usize>> {
+    if at_start(line).is_some() {
+        return match line {
+            [b'<', ..] => None,
+            [_, _, b'-', ..] => {
+                let at = line.iter().position(u8::is_ascii_alphabetic)?;
+                Some(at..at + 1)
+            }
+            _ => Some(0..1),
+        };
     }
+    let (_, word) = by_words(line)?;
+    let text = &line[word.clone()];
+    if text.len() == 1 || super::Level::from_word(text).is_some() || shortened(text).is_some() {
+        return Some(word);
+    }
+    // A key: its value is the level. Of an access line nothing is.
+    let rest = &line[word.end..];
+    let skipped = rest
+        .iter()
+        .take_while(|byte| matches!(byte, b'"' | b'=' | b':' | b' '))
+        .count();
+    let length = rest[skipped..]
+        .iter()
+        .take(MAX_WORD_BYTES)
+        .take_while(|byte| byte.is_ascii_alphabetic())
+        .count();
+    let start = word.end + skipped;
+    super::Level::from_word(&line[start..start + length]).map(|_| start..start + length)
+}
+
+/// The level that a word of the line stands for, and which word decided.
+fn by_words(line: &[u8]) -> Option<(Level, Range<usize>)> {
     // A line that begins with a tab continues the one above, as the frames of a stack trace do.
     if line.first() == Some(&b'\t') {
         return None;
@@ -109,7 +143,7 @@ pub(super) fn in_text(line: &[u8]) -> Option<Level> {
             end: at,
         };
         if let ControlFlow::Break(answer) = token.level(letters_before) {
-            return answer;
+            return answer.map(|level| (level, start..at));
         }
         letters_before = true;
         if token.is_prose() {

@@ -205,3 +205,23 @@ proptest! {
         check(&format!("[{}] {message}", level.name()), Some(level));
     }
 }
+
+#[test]
+fn the_place_is_the_word_s() {
+    for (line, wanted) in [
+        ("2026-01-05 03:04:05 ERROR disk full", "ERROR"),
+        ("[main] WARN  a.b.C - slow", "WARN"),
+        ("time=x level=error msg=y", "error"),
+        ("ERRO[0012] gone", "ERRO"),
+        ("W1123 22:49:00.012217 18849 warmer.cc:207] slow", "W"),
+        ("03-17 16:13:38.811  1702  2395 D Tag: text", "D"),
+        ("<11>app: text", ""),
+        ("\"GET / HTTP/1.1\" 500 12", ""),
+        ("no level here", ""),
+        ("{\"level\":\"ERROR\"}", ""),
+        ("", ""),
+    ] {
+        let place = super::place(line.as_bytes()).unwrap_or(0..0);
+        assert_eq!(&line[place], wanted, "{line}");
+    }
+}

@@ -31,6 +31,11 @@ fn check(line: &str, nanos: Option<i64>, level: Option<Level>, message: Option<&
         (ts_ns, level),
         "{line:?}"
     );
+    assert_eq!(
+        parser.time_and_level(line.as_bytes()),
+        (ts_ns, level),
+        "{line:?}"
+    );
 }
 
 #[test]
@@ -146,12 +151,12 @@ fn broken_json_keeps_what_came_before() {
 }
 
 #[test]
-fn bytes_that_are_no_text_end_the_reading() {
+fn bytes_that_are_no_text_do_not_end_the_reading() {
     let mut parser = parser();
     let record = parser.parse(b"{\"ts\":1767582245,\"msg\":\"\xff\",\"level\":\"error\"}");
     assert_eq!(
         (record.ts_ns, record.level),
-        (Some(SECONDS * 1_000_000_000), None)
+        (Some(SECONDS * 1_000_000_000), Some(Level::Error))
     );
 }
 
