@@ -13,7 +13,7 @@ use tailll::color::{Colors, Depth, StreamKind};
 use tailll::escape;
 use tailll::highlight::Highlight;
 use tailll::merge::{Anchor, Item, Merger, Order, Run};
-use tailll::render::{Format, RenderOptions, Renderer};
+use tailll::render::{Format, Looks, RenderOptions, Renderer};
 use tailll::source::{FileLabel, InstanceLabel, Source, SourceId};
 
 const START_NS: i64 = 1_700_000_000_000_000_000;
@@ -117,6 +117,7 @@ fn renderer(format: Format, colors: Colors, stream: StreamKind, sources: u32) ->
         colors,
         stream,
         highlight: Highlight::default(),
+        looks: Looks::default(),
     });
     for id in 0..sources {
         renderer.open(SourceId(id), source(id));

@@ -1,4 +1,6 @@
 //! From a file's bytes to batches of lines: split, filter, and read each line's time and level.
+//!
+//! What a filter says of a line or a record is `filter.rs`'s.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +10,9 @@ use joblog::lines::{Kind, RawLine, Splitter};
 use joblog::record::RecordParser;
 
 use crate::batch::{Age, Batch, Line, LineKind};
-use crate::filter::Filter;
-use crate::source::SourceId;
+use crate::condition::Labels;
+use crate::filter::{Exhibit, Filter, Judge};
+use crate::source::{Source, SourceId};
 
 /// Bytes of one line, at most; a longer one is shown in marked pieces.
 pub const LINE_BYTES: usize = 256 * 1024;
@@ -42,6 +45,10 @@ pub struct Assembler {
     splitter: Splitter,
     parser: RecordParser,
     filter: Arc<Filter>,
+    /// Where lines are judged as records.
+    judge: Option<Judge>,
+    /// Whether a longer line's first piece was kept, while its other pieces come.
+    piece_kept: Option<bool>,
     /// What the last line was ordered by; never decreases.
     order_ns: i64,
     /// The same of the last line that had a time of its own.
@@ -56,13 +63,40 @@ impl Assembler {
             splitter: Splitter::new(LINE_BYTES, offset),
             parser: RecordParser::new(settings.zone.clone(), now.wall_ns),
             filter: settings.filter.clone(),
+            judge: settings
+                .filter
+                .judges_records()
+                .then(|| Judge::new(settings.filter.clone(), Labels::default())),
+            piece_kept: None,
             order_ns: i64::MIN,
             dated_ns: None,
         }
     }
 
+    /// Says whose lines they are, for conditions that ask.
+    #[must_use]
+    pub fn of(mut self, source: &Source) -> Self {
+        if self.judge.is_some() {
+            self.judge = Some(Judge::new(self.filter.clone(), Labels::of(source)));
+        }
+        self
+    }
+
+    /// Whether nothing of the file can be in the span any more.
+    pub fn has_passed(&self) -> bool {
+        self.judge.as_ref().is_some_and(Judge::has_passed)
+    }
+
+    /// The file's times go back, so that no line shows that nothing more is to come.
+    pub fn expect_disorder(&mut self) {
+        if let Some(judge) = &mut self.judge {
+            judge.expect_disorder();
+        }
+    }
+
     /// Goes on at another offset, after [`Assembler::finish`].
     pub fn restart(&mut self, offset: u64) {
+        self.piece_kept = None;
         self.splitter = Splitter::new(LINE_BYTES, offset);
     }
 
@@ -94,17 +128,41 @@ impl Assembler {
             splitter,
             parser,
             filter,
+            judge,
+            piece_kept,
             order_ns,
             dated_ns,
             ..
         } = self;
         let slack = CLOCK_ERROR.as_nanos() as i64;
         split(splitter, &mut |line| {
-            if !filter.keep(line.bytes) {
+            let is_matched = filter.keep(line.bytes);
+            if !is_matched && judge.is_none() {
                 return;
             }
-            let record = parser.parse(line.bytes);
-            let order = match record.ts_ns {
+            let (ts_ns, level) = if let Some(judge) = judge {
+                let record = parser.parse(line.bytes);
+                // What a later piece of a long line looks like means nothing.
+                let is_kept = match *piece_kept {
+                    Some(kept) => kept,
+                    None => judge.keep(Exhibit {
+                        line: line.bytes,
+                        record: &record,
+                        age,
+                        arrived_ns: arrival.wall_ns,
+                    }),
+                };
+                let goes_on =
+                    line.kind == Kind::Piece && line.bytes.len() == line.file_len as usize;
+                *piece_kept = goes_on.then_some(is_kept);
+                if !is_kept || !is_matched {
+                    return;
+                }
+                (record.ts_ns, record.level)
+            } else {
+                parser.time_and_level(line.bytes)
+            };
+            let order = match ts_ns {
                 Some(ts)
                     if (age == Age::History || ts >= arrival.wall_ns - slack)
                         && ts <= arrival.wall_ns + slack =>
@@ -116,7 +174,7 @@ impl Assembler {
                 Some(_) => arrival.wall_ns,
             };
             *order_ns = order.max(*order_ns);
-            if record.ts_ns.is_some() {
+            if ts_ns.is_some() {
                 *dated_ns = Some(*order_ns);
             }
             lines.push(Line {
@@ -125,8 +183,8 @@ impl Assembler {
                 offset: line.offset,
                 file_len: line.file_len,
                 order_ns: *order_ns,
-                ts_ns: record.ts_ns,
-                level: record.level,
+                ts_ns,
+                level,
                 kind: match line.kind {
                     Kind::Whole => LineKind::Whole,
                     Kind::Piece => LineKind::Piece,

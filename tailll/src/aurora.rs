@@ -1,11 +1,12 @@
 //! Aurora's scheduler: what is asked, and what the answers mean.
 //!
-//! `/apibeta/<method>` takes and gives plain JSON. Answers are read leniently: unknown fields are passed over, an unknown
-//! status is kept as its text, a task that makes no sense is left out and said; but an answer that is not whole is an error,
-//! never an empty list. No credentials are sent: reading needs none, and wrong ones are refused.
+//! `/apibeta/<method>` takes and gives plain JSON; schedulers that do not have it are asked at `/api` in Thrift's JSON protocol,
+//! whose form is `tjson.rs`'s. Where the scheduler is, the configuration or ZooKeeper says. Answers are read leniently: unknown
+//! fields are passed over, an unknown status is kept as its text, a task that makes no sense is left out and said; but an answer
+//! that is not whole is an error, never an empty list. No credentials are sent: reading needs none, and wrong ones are refused.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,14 +17,21 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::causes::plain;
-use crate::http::{HttpClient, HttpError};
+use crate::config::SchedulerAt;
+use crate::http::{HttpClient, HttpError, Media};
 use crate::instance::check_host;
+use crate::lock::lock;
+use crate::tjson::{self, TjsonError};
+use crate::zookeeper::{self, ZooKeeperError};
 
 /// The most task ids in one question, in ids.
 pub const MAX_TASK_IDS: usize = 500;
 
 /// What a task that makes no sense is called in messages: at most so many of them, in tasks.
 const MAX_SKIPPED_NAMED: usize = 3;
+
+/// How often a scheduler is asked in the way that it needed once, before the usual way is tried again, in questions.
+const FORM_KEPT: u32 = 30;
 
 /// The statuses of a task that runs or is going to; STARTING and ASSIGNED too, since a task writes logs long before its
 /// health checks let it be RUNNING.
@@ -75,6 +83,8 @@ pub struct Task {
     pub status: Status,
     /// The message of its last event, escaped.
     pub message: Option<String>,
+    /// When its last event was, in ms since 1970.
+    pub since_ms: Option<i64>,
 }
 
 /// The tasks of an answer.
@@ -100,6 +110,37 @@ pub enum AuroraError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The answer is no Thrift of the expected form, or a failure.
+    #[error("{uri}: the answer cannot be used")]
+    Tjson {
+        /// The address.
+        uri: String,
+        /// Why.
+        source: TjsonError,
+    },
+    /// The answer is for people.
+    #[error("{uri}: the answer is a web page, not a scheduler's")]
+    Page {
+        /// The address.
+        uri: String,
+    },
+    /// Neither way of asking is known there.
+    #[error("neither of a scheduler's addresses is there; check scheduler_uri ({plain}; {thrift})")]
+    Neither {
+        /// What `/apibeta` said.
+        plain: String,
+        /// What `/api` said.
+        thrift: String,
+    },
+    /// ZooKeeper does not say who leads.
+    #[error(transparent)]
+    ZooKeeper(#[from] ZooKeeperError),
+    /// It is not configured where the scheduler is.
+    #[error("{why}")]
+    Nowhere {
+        /// What is missing.
+        why: String,
+    },
     /// It refused.
     #[error("{uri}: the scheduler answers {code}{}", colon(.details))]
     Refused {
@@ -121,15 +162,165 @@ pub enum AuroraError {
 }
 
 impl AuroraError {
+    fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Http(HttpError::Status { status, .. }) => Some(*status),
+            _ => None,
+        }
+    }
+
     /// Whether asking again in a moment may help: there is no leader, or its storage is not ready.
     fn is_transient(&self) -> bool {
         match self {
-            Self::Http(HttpError::Status { status, .. }) => {
-                *status == StatusCode::SERVICE_UNAVAILABLE
-            }
             Self::Refused { code, .. } => code == "ERROR_TRANSIENT",
-            _ => false,
+            Self::ZooKeeper(error) => error.is_transient(),
+            _ => self.status() == Some(StatusCode::SERVICE_UNAVAILABLE),
         }
+    }
+
+    /// Whether another scheduler may lead by now.
+    fn is_silence(&self) -> bool {
+        match self {
+            Self::Http(
+                HttpError::Connect { .. }
+                | HttpError::Exchange { .. }
+                | HttpError::Truncated { .. }
+                | HttpError::Timeout { .. }
+                | HttpError::Redirects { .. }
+                | HttpError::Location { .. },
+            )
+            | Self::Neither { .. } => true,
+            _ => self.status() == Some(StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+
+    /// Whether the scheduler does not understand this dialect.
+    fn is_dialect(&self) -> bool {
+        matches!(self, Self::Page { .. })
+            || self.status().is_some_and(|status| {
+                [
+                    StatusCode::NOT_FOUND,
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                ]
+                .contains(&status)
+            })
+    }
+
+    /// Whether the answer began and was not finished, or the scheduler fell over the question.
+    fn is_broken(&self) -> bool {
+        match self {
+            Self::Http(HttpError::Truncated { .. })
+            | Self::Tjson {
+                source: TjsonError::Exception { .. },
+                ..
+            } => true,
+            Self::Json { source, .. }
+            | Self::Tjson {
+                source: TjsonError::Json(source),
+                ..
+            } => source.is_eof(),
+            _ => self.status() == Some(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    /// Whether the scheduler may not know all that is asked for.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code == "INVALID_REQUEST" || code == "ERROR",
+            Self::Tjson {
+                source: TjsonError::Exception { .. },
+                ..
+            } => true,
+            _ => self.status().is_some_and(|status| {
+                [StatusCode::BAD_REQUEST, StatusCode::INTERNAL_SERVER_ERROR].contains(&status)
+            }),
+        }
+    }
+}
+
+/// How a scheduler is talked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// Plain JSON at `/apibeta`.
+    Plain,
+    /// Thrift's JSON protocol at `/api`.
+    Thrift,
+}
+
+impl Dialect {
+    const fn other(self) -> Self {
+        match self {
+            Self::Plain => Self::Thrift,
+            Self::Thrift => Self::Plain,
+        }
+    }
+}
+
+/// How tasks are asked for: first the light way, and then what schedulers understand that stumble over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Form {
+    method: Method,
+    statuses: Statuses,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// Without what the tasks run. One task without executor spoils the whole answer.
+    WithoutConfigs,
+    /// With everything.
+    Status,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Statuses {
+    /// Those that are wanted. Schedulers refuse one that they do not know.
+    Named,
+    /// All; what is not wanted is left out here.
+    All,
+}
+
+impl Form {
+    const USUAL: Self = Self {
+        method: Method::WithoutConfigs,
+        statuses: Statuses::Named,
+    };
+
+    /// What to try after this error.
+    fn after(self, error: &AuroraError) -> Option<Self> {
+        if self.method == Method::WithoutConfigs && error.is_broken() {
+            Some(Self {
+                method: Method::Status,
+                ..self
+            })
+        } else if self.statuses == Statuses::Named && error.is_refusal() {
+            Some(Self {
+                statuses: Statuses::All,
+                ..self
+            })
+        } else {
+            None
+        }
+    }
+}
+
+/// Which tasks of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Active,
+    Ended,
+}
+
+impl Which {
+    const fn statuses(self) -> &'static [&'static str] {
+        match self {
+            Self::Active => &ACTIVE,
+            Self::Ended => &TERMINAL,
+        }
+    }
+
+    fn takes(self, status: &Status) -> bool {
+        status.is_terminal() == (self == Self::Ended)
     }
 }
 
@@ -155,21 +346,48 @@ impl Default for Retry {
 #[derive(Debug)]
 pub struct Scheduler {
     cluster: String,
-    uri: Uri,
+    at: SchedulerAt,
     http: HttpClient,
     retry: Retry,
-    random: Mutex<Random>,
+    zookeeper: zookeeper::Limits,
+    learnt: Mutex<Learnt>,
+}
+
+/// What earlier answers have taught.
+#[derive(Debug)]
+struct Learnt {
+    /// Who leads, where ZooKeeper said it.
+    leader: Option<Uri>,
+    dialect: Dialect,
+    form: Form,
+    /// For how many questions more another form than the usual is kept.
+    form_left: u32,
+    random: Random,
+}
+
+/// Whether an address is asked for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Now,
+    Earlier,
 }
 
 impl Scheduler {
     /// The scheduler of a cluster. `seed` spreads the retries of many clients.
-    pub fn new(cluster: &str, uri: Uri, http: HttpClient, retry: Retry, seed: u64) -> Self {
+    pub fn new(cluster: &str, at: SchedulerAt, http: HttpClient, retry: Retry, seed: u64) -> Self {
         Self {
             cluster: cluster.to_owned(),
-            uri,
+            at,
             http,
             retry,
-            random: Mutex::new(Random(seed)),
+            zookeeper: zookeeper::Limits::default(),
+            learnt: Mutex::new(Learnt {
+                leader: None,
+                dialect: Dialect::Plain,
+                form: Form::USUAL,
+                form_left: 0,
+                random: Random(seed),
+            }),
         }
     }
 
@@ -180,49 +398,87 @@ impl Scheduler {
 
     /// The tasks of these jobs that run or are going to.
     pub async fn active_tasks(&self, keys: &[JobKey]) -> Result<Tasks, AuroraError> {
-        let keys: Vec<Value> = keys
-            .iter()
-            .map(|key| json!({"role": key.role(), "environment": key.env(), "name": key.name()}))
-            .collect();
-        self.tasks(&json!({"query": {"jobKeys": keys, "statuses": ACTIVE}}))
+        self.tasks(&json!({ "jobKeys": job_keys(keys) }), Which::Active)
+            .await
+    }
+
+    /// The tasks of these jobs that have ended, as far as the scheduler still knows them.
+    pub async fn past_tasks(&self, keys: &[JobKey]) -> Result<Tasks, AuroraError> {
+        self.tasks(&json!({ "jobKeys": job_keys(keys) }), Which::Ended)
             .await
     }
 
     /// What became of these tasks, as far as the scheduler still knows; at most [`MAX_TASK_IDS`] of them.
     pub async fn ended_tasks(&self, ids: &[String]) -> Result<Tasks, AuroraError> {
         let ids = &ids[..ids.len().min(MAX_TASK_IDS)];
-        self.tasks(&json!({"query": {"taskIds": ids, "statuses": TERMINAL}}))
-            .await
+        self.tasks(&json!({ "taskIds": ids }), Which::Ended).await
     }
 
     /// The scheduler's jobs.
     pub async fn jobs(&self) -> Result<Vec<JobKey>, AuroraError> {
-        self.ask("getJobs", &json!({}), |result| {
+        self.ask("getJobs", &json!({}), &|result| {
             parse_jobs(&self.cluster, result)
         })
         .await
     }
 
-    async fn tasks(&self, query: &Value) -> Result<Tasks, AuroraError> {
-        self.ask("getTasksWithoutConfigs", query, |result| {
-            parse_tasks(&self.cluster, result)
-        })
-        .await
+    /// Asks for tasks in the way that served last, and in others as long as the scheduler stumbles over it.
+    async fn tasks(&self, query: &Value, which: Which) -> Result<Tasks, AuroraError> {
+        let mut form = self.form();
+        let mut first = None;
+        loop {
+            let mut query = query.clone();
+            if form.statuses == Statuses::Named {
+                query["statuses"] = json!(which.statuses());
+            }
+            let method = match form.method {
+                Method::WithoutConfigs => "getTasksWithoutConfigs",
+                Method::Status => "getTasksStatus",
+            };
+            let answer = self
+                .ask(method, &json!({ "query": query }), &|result| {
+                    parse_tasks(&self.cluster, result)
+                })
+                .await;
+            let error = match answer {
+                Ok(mut tasks) => {
+                    if first.is_some() {
+                        self.keep(form);
+                    }
+                    tasks.tasks.retain(|task| which.takes(&task.status));
+                    return Ok(tasks);
+                }
+                Err(error) => error,
+            };
+            match form.after(&error) {
+                Some(next) => form = next,
+                None => return Err(first.unwrap_or(error)),
+            }
+            first.get_or_insert(error);
+        }
     }
 
+    /// Asks until there is an answer or no hope.
     async fn ask<T>(
         &self,
         method: &str,
-        body: &Value,
-        read: impl Fn(&Value) -> Option<T>,
+        arguments: &Value,
+        read: &impl Fn(&Value) -> Option<T>,
     ) -> Result<T, AuroraError> {
-        let uri = endpoint(&self.uri, method);
-        let body = Bytes::from(body.to_string());
         let mut attempt = 1;
         loop {
-            let answer = match self.http.post_json(&uri, body.clone()).await {
-                Ok(answer) => parse_response(&uri, &answer, &read),
-                Err(error) => Err(error.into()),
+            let answer = match self.leader().await {
+                Ok((leader, found)) => {
+                    let answer = self.exchange(&leader, method, arguments, read).await;
+                    if matches!(&answer, Err(error) if error.is_silence()) {
+                        self.learnt().leader = None;
+                        if found == Found::Earlier {
+                            continue;
+                        }
+                    }
+                    answer
+                }
+                Err(error) => Err(error),
             };
             match answer {
                 Err(error) if error.is_transient() && attempt < self.retry.attempts => {
@@ -234,17 +490,132 @@ impl Scheduler {
         }
     }
 
+    /// Where to ask. What ZooKeeper said is remembered until the scheduler stops answering.
+    async fn leader(&self) -> Result<(Uri, Found), AuroraError> {
+        let ensemble = match &self.at {
+            SchedulerAt::Uri(uri) => return Ok((uri.clone(), Found::Now)),
+            SchedulerAt::Nowhere { why } => {
+                return Err(AuroraError::Nowhere { why: why.clone() });
+            }
+            SchedulerAt::ZooKeeper(ensemble) => ensemble,
+        };
+        let (known, seed) = {
+            let mut learnt = self.learnt();
+            (learnt.leader.clone(), learnt.random.next())
+        };
+        if let Some(leader) = known {
+            return Ok((leader, Found::Earlier));
+        }
+        let leader = ensemble.leader(self.zookeeper, seed).await?;
+        self.learnt().leader = Some(leader.clone());
+        Ok((leader, Found::Now))
+    }
+
+    /// Asks in the dialect that served last, and in the other if that is not understood.
+    async fn exchange<T>(
+        &self,
+        base: &Uri,
+        method: &str,
+        arguments: &Value,
+        read: &impl Fn(&Value) -> Option<T>,
+    ) -> Result<T, AuroraError> {
+        let usual = self.learnt().dialect;
+        let first = match self.speak(usual, base, method, arguments, read).await {
+            Err(error) if error.is_dialect() => error,
+            answer => return answer,
+        };
+        match self
+            .speak(usual.other(), base, method, arguments, read)
+            .await
+        {
+            Err(second) if second.is_dialect() => {
+                let (plain, thrift) = match usual {
+                    Dialect::Plain => (first, second),
+                    Dialect::Thrift => (second, first),
+                };
+                Err(AuroraError::Neither {
+                    plain: plain.to_string(),
+                    thrift: thrift.to_string(),
+                })
+            }
+            Err(error @ AuroraError::Http(_)) => Err(error),
+            // Whatever it answers, it understands this one.
+            answer => {
+                self.learnt().dialect = usual.other();
+                answer
+            }
+        }
+    }
+
+    async fn speak<T>(
+        &self,
+        dialect: Dialect,
+        base: &Uri,
+        method: &str,
+        arguments: &Value,
+        read: &impl Fn(&Value) -> Option<T>,
+    ) -> Result<T, AuroraError> {
+        let (uri, media, body) = match dialect {
+            Dialect::Plain => (
+                endpoint(base, &format!("apibeta/{method}")),
+                Media::Json,
+                arguments.to_string(),
+            ),
+            Dialect::Thrift => (
+                endpoint(base, "api"),
+                Media::Thrift,
+                tjson::call(method, arguments),
+            ),
+        };
+        let answer = self.http.post(&uri, media, Bytes::from(body)).await?;
+        if answer.trim_ascii_start().starts_with(b"<") {
+            return Err(AuroraError::Page {
+                uri: uri.to_string(),
+            });
+        }
+        let response = match dialect {
+            Dialect::Plain => json_of(&uri, &answer)?,
+            Dialect::Thrift => tjson::reply(&answer).map_err(|source| AuroraError::Tjson {
+                uri: uri.to_string(),
+                source,
+            })?,
+        };
+        parse_response(&uri, response, read)
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        lock(&self.learnt)
+    }
+
+    /// How to ask for tasks now.
+    fn form(&self) -> Form {
+        let mut learnt = self.learnt();
+        if learnt.form_left == 0 {
+            return Form::USUAL;
+        }
+        learnt.form_left -= 1;
+        learnt.form
+    }
+
+    fn keep(&self, form: Form) {
+        let mut learnt = self.learnt();
+        learnt.form = form;
+        learnt.form_left = FORM_KEPT;
+    }
+
     /// How long to wait after this attempt: between half and the whole of a delay that doubles.
     fn delay(&self, attempt: u32) -> Duration {
         let whole =
             self.retry.first_delay * 2_u32.saturating_pow(attempt.saturating_sub(1).min(16));
-        let share = self
-            .random
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .next_share();
+        let share = self.learnt().random.next_share();
         whole.mul_f64(0.5 + share / 2.0)
     }
+}
+
+fn job_keys(keys: &[JobKey]) -> Vec<Value> {
+    keys.iter()
+        .map(|key| json!({"role": key.role(), "environment": key.env(), "name": key.name()}))
+        .collect()
 }
 
 /// A small generator of random numbers (splitmix64): enough to spread retries.
@@ -252,25 +623,29 @@ impl Scheduler {
 struct Random(u64);
 
 impl Random {
-    /// From 0 to 1.
-    fn next_share(&mut self) -> f64 {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        z ^ (z >> 31)
+    }
+
+    /// From 0 to 1.
+    fn next_share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
-/// Where a method is called: relative to the scheduler's address as a link on a web page would be, which is how Aurora's own
+/// Where something is asked: relative to the scheduler's address as a link on a web page would be, which is how Aurora's own
 /// client reads `scheduler_uri`: what follows the last slash of its path is replaced.
-pub fn endpoint(scheduler: &Uri, method: &str) -> Uri {
+pub fn endpoint(scheduler: &Uri, link: &str) -> Uri {
     let folder = scheduler
         .path()
         .rsplit_once('/')
         .map_or("", |(folder, _)| folder);
     let mut parts = scheduler.clone().into_parts();
-    parts.path_and_query = format!("{folder}/apibeta/{method}").parse().ok();
+    parts.path_and_query = format!("{folder}/{link}").parse().ok();
     // A path that was valid stays valid with a few letters more.
     Uri::from_parts(parts).unwrap_or_else(|_| scheduler.clone())
 }
@@ -290,17 +665,38 @@ struct RawResponse {
 /// # Errors
 /// See [`AuroraError`]; it names the address that answered.
 pub fn tasks_of_answer(cluster: &str, uri: &Uri, answer: &[u8]) -> Result<Tasks, AuroraError> {
-    parse_response(uri, answer, |result| parse_tasks(cluster, result))
+    parse_response(uri, json_of(uri, answer)?, &|result| {
+        parse_tasks(cluster, result)
+    })
+}
+
+/// The same for an answer in Thrift's JSON protocol.
+///
+/// # Errors
+/// See [`AuroraError`]; it names the address that answered.
+pub fn tasks_of_thrift(cluster: &str, uri: &Uri, answer: &[u8]) -> Result<Tasks, AuroraError> {
+    let response = tjson::reply(answer).map_err(|source| AuroraError::Tjson {
+        uri: uri.to_string(),
+        source,
+    })?;
+    parse_response(uri, response, &|result| parse_tasks(cluster, result))
+}
+
+fn json_of(uri: &Uri, body: &[u8]) -> Result<Value, AuroraError> {
+    serde_json::from_slice(body).map_err(|source| AuroraError::Json {
+        uri: uri.to_string(),
+        source,
+    })
 }
 
 /// Reads a response whose result `read` understands.
 fn parse_response<T>(
     uri: &Uri,
-    body: &[u8],
-    read: impl Fn(&Value) -> Option<T>,
+    response: Value,
+    read: &impl Fn(&Value) -> Option<T>,
 ) -> Result<T, AuroraError> {
     let response: RawResponse =
-        serde_json::from_slice(body).map_err(|source| AuroraError::Json {
+        serde_json::from_value(response).map_err(|source| AuroraError::Json {
             uri: uri.to_string(),
             source,
         })?;
@@ -421,6 +817,9 @@ fn parse_task(cluster: &str, task: &Value) -> Result<Task, String> {
         host,
         status: Status(status),
         message,
+        since_ms: last_event
+            .and_then(|event| event.get("timestamp"))
+            .and_then(Value::as_i64),
     })
 }
 
@@ -463,6 +862,10 @@ pub(crate) mod tests {
     use crate::http::tests::{Fake, reply};
 
     pub(crate) fn scheduler(uri: &str) -> Scheduler {
+        scheduler_at(SchedulerAt::Uri(uri.parse().expect("an address")))
+    }
+
+    pub(crate) fn scheduler_at(at: SchedulerAt) -> Scheduler {
         let limits = Limits {
             connect: Duration::from_secs(2),
             whole: Duration::from_secs(2),
@@ -472,13 +875,7 @@ pub(crate) mod tests {
             attempts: 3,
             first_delay: Duration::from_millis(2),
         };
-        Scheduler::new(
-            "aa",
-            uri.parse().expect("an address"),
-            HttpClient::new(limits),
-            retry,
-            7,
-        )
+        Scheduler::new("aa", at, HttpClient::new(limits), retry, 7)
     }
 
     /// The tasks of an answer's body.
@@ -557,7 +954,7 @@ pub(crate) mod tests {
             ("https://h/aurora/api", "https://h/aurora/apibeta/getJobs"),
         ] {
             assert_eq!(
-                endpoint(&uri.parse().expect("an address"), "getJobs").to_string(),
+                endpoint(&uri.parse().expect("an address"), "apibeta/getJobs").to_string(),
                 expected,
                 "{uri}"
             );
@@ -712,12 +1109,12 @@ pub(crate) mod tests {
         let half = reply("200 OK", "", &body[..body.len() / 2]);
         let refused = json!({"responseCode": "INVALID_REQUEST", "details": [{"message": "bad \u{1b}query"}, {"message": "really"}]});
         for (answer, expected, requests) in [
-            (half, "cannot be read", 1),
-            (whole[..whole.len() / 2].to_owned(), "broke off", 1),
+            (half, "cannot be read", 2),
+            (whole[..whole.len() / 2].to_owned(), "broke off", 2),
             (
                 reply("200 OK", "", &refused.to_string()),
                 "answers INVALID_REQUEST: bad \\u{1b}query; really",
-                1,
+                2,
             ),
             (
                 reply("200 OK", "", "{\"responseCode\":\"OK\"}"),
@@ -731,7 +1128,7 @@ pub(crate) mod tests {
                 1,
             ),
             (reply("200 OK", "", "{}"), "answers no response code", 1),
-            (reply("500 Internal Server Error", "", ""), "HTTP 500", 1),
+            (reply("500 Internal Server Error", "", ""), "HTTP 500", 3),
             (reply("503 Service Unavailable", "", ""), "HTTP 503", 3),
             (reply("200 OK", "", "[]"), "cannot be read", 1),
         ] {
@@ -757,6 +1154,240 @@ pub(crate) mod tests {
         let jobs = scheduler(&fake.uri).jobs().await.expect("jobs");
         assert_eq!(jobs, [key("aa/a/b/c"), key("aa/www-data/prod/hello")]);
         assert_eq!(fake.seen()[0].path, "/apibeta/getJobs");
+    }
+
+    /// The paths that were asked, and in each whether statuses were named.
+    fn asked(fake: &Fake) -> Vec<String> {
+        fake.seen()
+            .iter()
+            .map(|seen| {
+                let named = seen.body.contains("statuses") || seen.body.contains("\"5\":");
+                let method = seen.body.split('"').nth(1).filter(|_| seen.path == "/api");
+                format!(
+                    "{} {}{named}",
+                    seen.path,
+                    method.map_or(String::new(), |m| m.to_owned() + " ")
+                )
+            })
+            .collect()
+    }
+
+    fn hello(n: u32) -> Value {
+        task_json("aa/r/prod/j", 0, n, Some("node7"), "RUNNING", "up")
+    }
+
+    #[tokio::test]
+    async fn an_old_scheduler_is_asked_in_thrift() {
+        for refusal in [
+            reply("404 Not Found", "", ""),
+            reply("405 Method Not Allowed", "", ""),
+            reply("415 Unsupported Media Type", "", ""),
+            reply(
+                "200 OK",
+                "content-type: text/html\r\n",
+                "\n<html>Aurora</html>",
+            ),
+        ] {
+            let fake = Fake::start(move |seen| {
+                if seen.path != "/api" {
+                    return refusal.clone();
+                }
+                let response = json!({
+                    "responseCode": "OK",
+                    "result": {"scheduleStatusResult": {"tasks": [hello(1)]}},
+                    "details": [],
+                });
+                reply(
+                    "200 OK",
+                    "",
+                    &tjson::tests::reply_of("getTasksWithoutConfigs", &response),
+                )
+            })
+            .await;
+            let old = scheduler(&fake.uri);
+            for _ in 0..2 {
+                let answer = old
+                    .active_tasks(&[key("aa/r/prod/j")])
+                    .await
+                    .expect("tasks");
+                assert_eq!(answer, read_tasks(&json!({"responseCode": "OK", "result": {"scheduleStatusResult": {"tasks": [hello(1)]}}}).to_string()));
+                assert_eq!(answer.tasks[0].since_ms, Some(1_700_000_003_000));
+            }
+            // What was learnt is kept.
+            assert_eq!(
+                asked(&fake),
+                [
+                    "/apibeta/getTasksWithoutConfigs true",
+                    "/api getTasksWithoutConfigs true",
+                    "/api getTasksWithoutConfigs true",
+                ]
+            );
+            let head = fake.seen()[1].head.to_ascii_lowercase();
+            assert!(
+                head.contains("content-type: application/x-thrift"),
+                "{head}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_no_scheduler_is_said() {
+        let fake = Fake::start(|_| reply("404 Not Found", "", "")).await;
+        let error = scheduler(&fake.uri).jobs().await.expect_err("none");
+        let text = chain(&error);
+        assert!(
+            text.contains("/apibeta/getJobs: HTTP 404") && text.contains("/api: HTTP 404"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn thrifts_exceptions_are_errors_that_name_the_address() {
+        let fake = Fake::start(|seen| match seen.path.as_str() {
+            "/api" => reply(
+                "200 OK",
+                "",
+                r#"[1,"x",3,1,{"1":{"str":"no \u001b"},"2":{"i32":6}}]"#,
+            ),
+            _ => reply("404 Not Found", "", ""),
+        })
+        .await;
+        let error = scheduler(&fake.uri).jobs().await.expect_err("none");
+        assert_eq!(
+            chain(&error),
+            format!(
+                "{}/api: the answer cannot be used: the scheduler failed: no \\u{{1b}}",
+                fake.uri
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn a_task_without_executor_is_got_around() {
+        let whole = ok_tasks(&[hello(1)]);
+        let body = whole.split_once("\r\n\r\n").expect("a body").1.to_owned();
+        for broken in [
+            reply("500 Internal Server Error", "", ""),
+            reply("200 OK", "", &body[..body.len() / 2]),
+            whole[..whole.len() - 5].to_owned(),
+        ] {
+            let fake = Fake::start(move |seen| match seen.path.as_str() {
+                "/apibeta/getTasksStatus" => ok_tasks(&[hello(1)]),
+                _ => broken.clone(),
+            })
+            .await;
+            let scheduler = scheduler(&fake.uri);
+            for _ in 0..FORM_KEPT + 2 {
+                let answer = scheduler
+                    .active_tasks(&[key("aa/r/prod/j")])
+                    .await
+                    .expect("tasks");
+                assert_eq!(answer.tasks.len(), 1);
+            }
+            let light = asked(&fake)
+                .iter()
+                .filter(|path| *path == "/apibeta/getTasksWithoutConfigs true")
+                .count();
+            // At first, and once more when the other way has been kept for long enough.
+            assert_eq!((light, fake.seen().len()), (2, FORM_KEPT as usize + 4));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_that_an_older_scheduler_refuses_is_not_named() {
+        let refused =
+            json!({"responseCode": "INVALID_REQUEST", "details": [{"message": "no such status"}]});
+        for refusal in [
+            reply("200 OK", "", &refused.to_string()),
+            reply("400 Bad Request", "", "no PARTITIONED"),
+        ] {
+            let fake = Fake::start(move |seen| {
+                if seen.body.contains("PARTITIONED") {
+                    return refusal.clone();
+                }
+                ok_tasks(&[
+                    hello(1),
+                    task_json("aa/r/prod/j", 0, 2, Some("node7"), "FAILED", ""),
+                ])
+            })
+            .await;
+            let scheduler = scheduler(&fake.uri);
+            let keys = [key("aa/r/prod/j")];
+            let active = scheduler.active_tasks(&keys).await.expect("tasks");
+            assert_eq!(
+                (
+                    active.tasks.len(),
+                    active.tasks[0].status.to_string().as_str()
+                ),
+                (1, "RUNNING")
+            );
+            let past = scheduler.past_tasks(&keys).await.expect("tasks");
+            assert_eq!(
+                (past.tasks.len(), past.tasks[0].status.to_string().as_str()),
+                (1, "FAILED")
+            );
+            assert_eq!(
+                asked(&fake),
+                [
+                    "/apibeta/getTasksWithoutConfigs true",
+                    "/apibeta/getTasksWithoutConfigs false",
+                    "/apibeta/getTasksWithoutConfigs false",
+                ]
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn zookeeper_says_who_leads_until_it_stops_answering() {
+        use crate::zookeeper::tests::{Fake as ZooKeeper, PATH, member};
+        let port_of = |fake: &Fake| -> u16 {
+            fake.uri
+                .rsplit(':')
+                .next()
+                .and_then(|port| port.parse().ok())
+                .expect("a port")
+        };
+        let first = Fake::start(|_| ok_jobs(&["a/b/first"])).await;
+        let second = Fake::start(|_| ok_jobs(&["a/b/second"])).await;
+        let zk =
+            ZooKeeper::start(&[("member_1", &member("http", "127.0.0.1", port_of(&first)))]).await;
+        let scheduler = scheduler_at(SchedulerAt::ZooKeeper(zk.ensemble(PATH)));
+        assert_eq!(scheduler.jobs().await.expect("jobs"), [key("aa/a/b/first")]);
+        assert_eq!(scheduler.jobs().await.expect("jobs"), [key("aa/a/b/first")]);
+        let questions = |zk: &ZooKeeper| {
+            zk.asked
+                .lock()
+                .expect("no panic")
+                .iter()
+                .filter(|op| **op == 8)
+                .count()
+        };
+        assert_eq!(questions(&zk), 1, "the leader is remembered");
+        zk.set(&[("member_2", &member("http", "127.0.0.1", port_of(&second)))]);
+        drop(first);
+        assert_eq!(
+            scheduler.jobs().await.expect("jobs"),
+            [key("aa/a/b/second")]
+        );
+        assert_eq!(questions(&zk), 2);
+        // Nobody leads: as long as there is hope, ZooKeeper is asked again.
+        drop(second);
+        zk.set(&[]);
+        let error = scheduler.jobs().await.expect_err("nobody");
+        assert!(
+            error.to_string().ends_with("no scheduler leads now"),
+            "{error}"
+        );
+        assert_eq!(questions(&zk), 5);
+    }
+
+    #[tokio::test]
+    async fn a_cluster_without_scheduler_says_what_is_missing() {
+        let at = SchedulerAt::Nowhere {
+            why: "nothing in c.toml".to_owned(),
+        };
+        let error = scheduler_at(at).jobs().await.expect_err("none");
+        assert_eq!(error.to_string(), "nothing in c.toml");
     }
 
     #[test]

@@ -31,18 +31,23 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
 
 /// A stranger's text on one line: control characters escaped, and cut where it gets long.
 pub fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    for c in text.chars().take(MAX_CHARS) {
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", on_one_line(&text[..end])),
+        None => on_one_line(text),
+    }
+}
+
+/// The same, as long as it is.
+pub fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
         if c.is_control() || is_bidi(c) {
-            plain.extend(c.escape_debug());
+            line.extend(c.escape_debug());
         } else {
-            plain.push(c);
+            line.push(c);
         }
     }
-    if text.chars().nth(MAX_CHARS).is_some() {
-        plain.push('…');
-    }
-    plain
+    line
 }
 
 /// Characters that turn the direction of writing, and so make a text read as another.

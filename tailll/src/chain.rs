@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 
 use joblog::Stream;
+use joblog::sandbox::{LOGS, LogFile, SANDBOX, THERMOS_PREFIX};
 
 use crate::glob::Glob;
 use crate::instance::Files;
@@ -18,6 +19,8 @@ use crate::transport::{FileKind, FileStat, Listing, Pattern, PatternError};
 pub enum ChainKey {
     /// A process's stream, over all its runs.
     Process(String, Stream),
+    /// A stream of the executor itself.
+    Executor(Stream),
     /// A plain file, by its live path.
     Plain(Vec<u8>),
 }
@@ -139,8 +142,26 @@ pub struct Layout {
 
 #[derive(Debug, Clone)]
 enum Names {
-    Sandbox,
+    Sandbox(Sandbox),
     Plain(Vec<Glob>),
+}
+
+/// How the path of a sandbox's log is read.
+#[derive(Debug, Clone)]
+struct Sandbox {
+    /// Parts of the path before `slaves`, or before `.logs` where the sandbox was named by its folder.
+    root_parts: usize,
+    /// The task whose executors' folders are listed; none where the sandbox was named by its folder.
+    task_id: Option<String>,
+}
+
+/// How well an executor's name fits a task's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// It is the id, with the prefix of Thermos or none.
+    Sure,
+    /// It ends with it, behind what may be the prefix of another executor.
+    Likely,
 }
 
 impl Layout {
@@ -156,25 +177,34 @@ impl Layout {
                 task_id,
             } => {
                 // A task id comes from the scheduler: nothing in it may act as a wildcard but the one that stands for a strange character.
-                let plain = |text: &str| text.replace(['*', '?', '[', ']', '/', '\n', '\0'], "?");
-                let sandbox = format!(
-                    "{slave_root}/slaves/*/frameworks/*/executors/*{}/runs/{}/sandbox",
+                let plain = |text: &str| plain_path(&text.replace('/', "?"));
+                let run = format!(
+                    "{slave_root}/slaves/*/frameworks/*/executors/*{}/runs/{}",
                     plain(task_id),
                     plain(run_directory)
                 );
-                let patterns = [
-                    sandbox.clone(),
-                    format!("{sandbox}/.logs/*/*/stdout*"),
-                    format!("{sandbox}/.logs/*/*/stderr*"),
-                ];
-                Ok(Self {
-                    patterns: patterns
-                        .iter()
-                        .map(|text| Pattern::new(text))
-                        .collect::<Result<_, _>>()?,
-                    names: Names::Sandbox,
-                })
+                let mut patterns = sandbox_patterns(&format!("{run}/sandbox"));
+                patterns.extend([
+                    format!("{run}/stdout*"),
+                    format!("{run}/stderr*"),
+                    // So that it is noticed if nobody may look into it.
+                    run,
+                ]);
+                Self::sandbox(
+                    &patterns,
+                    Sandbox {
+                        root_parts: parts(slave_root.as_bytes()).count(),
+                        task_id: Some(task_id.clone()),
+                    },
+                )
             }
+            Files::Folder(folder) => Self::sandbox(
+                &sandbox_patterns(&plain_path(folder)),
+                Sandbox {
+                    root_parts: parts(folder.as_bytes()).count(),
+                    task_id: None,
+                },
+            ),
             Files::Globs(globs) => {
                 let mut patterns = Vec::new();
                 let mut names = Vec::new();
@@ -202,6 +232,16 @@ impl Layout {
         }
     }
 
+    fn sandbox(patterns: &[String], names: Sandbox) -> Result<Self, PatternError> {
+        Ok(Self {
+            patterns: patterns
+                .iter()
+                .map(|text| Pattern::new(text))
+                .collect::<Result<_, _>>()?,
+            names: Names::Sandbox(names),
+        })
+    }
+
     /// What to list.
     pub fn patterns(&self) -> &[Pattern] {
         &self.patterns
@@ -214,7 +254,7 @@ impl Layout {
             .iter()
             .filter(|file| file.kind == FileKind::Regular);
         let mut links: Vec<Link> = match &self.names {
-            Names::Sandbox => regular.filter_map(sandbox_link).collect(),
+            Names::Sandbox(sandbox) => sandbox.links(listing, regular),
             Names::Plain(globs) => plain_links(globs, &regular.collect::<Vec<_>>()),
         };
         links.sort_by(|a, b| a.chain.cmp(&b.chain).then_with(|| a.rank.cmp(&b.rank)));
@@ -225,34 +265,149 @@ impl Layout {
     }
 }
 
-/// Reads `…/.logs/<process>/<run>/<stream>[.N]`.
-fn sandbox_link(stat: &FileStat) -> Option<Link> {
-    let mut parts = stat.path.rsplit(|&byte| byte == b'/');
-    let (name, run, process, logs) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    if logs != b".logs" {
+impl Layout {
+    /// Whether the executors' own output is all that the task writes, as far as a listing tells: it has no folder for its
+    /// processes' logs, and no Thermos that would make one soon.
+    pub fn executor_is_alone(&self, listing: &Listing) -> bool {
+        let Names::Sandbox(sandbox) = &self.names else {
+            return false;
+        };
+        let wanted = sandbox.wanted(listing);
+        listing.denied.is_empty()
+            && !listing
+                .files
+                .iter()
+                .filter_map(|file| sandbox.split(&file.path))
+                .any(|(executor, rest)| {
+                    executor.is_none_or(|executor| {
+                        executor.starts_with(THERMOS_PREFIX.as_bytes())
+                            || (sandbox.fit(executor) == wanted
+                                && rest.starts_with(&[SANDBOX, b"/", LOGS].concat()))
+                    })
+                })
+    }
+}
+
+/// The executor's name, and a path below its run.
+type Split<'a> = (Option<&'a [u8]>, Vec<u8>);
+
+impl Sandbox {
+    /// The executor that a path belongs to (none where the sandbox was named by its folder), and the path below its run, or below
+    /// the sandbox.
+    fn split<'a>(&self, path: &'a [u8]) -> Option<Split<'a>> {
+        let mut below = parts(path).skip(self.root_parts);
+        if self.task_id.is_none() {
+            return Some((None, joined(below)));
+        }
+        // `slaves/<agent>/frameworks/<framework>/executors/<executor>/runs/<run>`
+        let executor = below.nth(5)?;
+        Some((Some(executor), joined(below.skip(2))))
+    }
+
+    /// How well an executor's name fits the task. The pattern takes whatever ends like it, and so the tasks of longer names.
+    fn fit(&self, executor: &[u8]) -> Option<Fit> {
+        let prefix = executor.strip_suffix(self.task_id.as_ref()?.as_bytes())?;
+        match prefix {
+            b"" => Some(Fit::Sure),
+            prefix if prefix == THERMOS_PREFIX.as_bytes() => Some(Fit::Sure),
+            // Thermos's own prefix is complete: what follows it is another task's id.
+            prefix if prefix.starts_with(THERMOS_PREFIX.as_bytes()) => None,
+            [.., last] if last.is_ascii_alphanumeric() => None,
+            _ => Some(Fit::Likely),
+        }
+    }
+
+    /// How well the best of the executors in a listing fits.
+    fn wanted(&self, listing: &Listing) -> Option<Fit> {
+        listing
+            .files
+            .iter()
+            .filter_map(|file| self.fit(self.split(&file.path)?.0?))
+            .min()
+    }
+
+    fn links<'a>(
+        &self,
+        listing: &Listing,
+        regular: impl Iterator<Item = &'a FileStat>,
+    ) -> Vec<Link> {
+        let wanted = self.wanted(listing);
+        regular
+            .filter_map(|stat| {
+                let (executor, rest) = self.split(&stat.path)?;
+                let (file, ending) = match executor {
+                    Some(executor) if self.fit(executor) != wanted || wanted.is_none() => {
+                        return None;
+                    }
+                    Some(_) => LogFile::parse_renamed(&rest)?,
+                    None => LogFile::parse_renamed_in_sandbox(&rest)?,
+                };
+                sandbox_link(stat, &file, ending)
+            })
+            .collect()
+    }
+}
+
+/// The parts of a path.
+fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/')
+        .filter(|part| !part.is_empty())
+}
+
+fn joined<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    parts.collect::<Vec<_>>().join(&b'/')
+}
+
+/// What to list of a sandbox.
+fn sandbox_patterns(sandbox: &str) -> Vec<String> {
+    vec![
+        sandbox.to_owned(),
+        format!("{sandbox}/.logs"),
+        format!("{sandbox}/.logs/*/*/stdout*"),
+        format!("{sandbox}/.logs/*/*/stderr*"),
+    ]
+}
+
+/// A path as a pattern in which nothing acts as a wildcard but the one that stands for a strange character.
+fn plain_path(path: &str) -> String {
+    path.replace(['*', '?', '[', ']', '\n', '\0'], "?")
+}
+
+/// A log of a process or an executor, with what was appended to its name.
+fn sandbox_link(stat: &FileStat, file: &LogFile<'_>, ending: &[u8]) -> Option<Link> {
+    // What the rotation of Mesos keeps for itself beside the logs.
+    if ending.ends_with(b".logrotate.conf") || ending.ends_with(b".logrotate.state") {
         return None;
     }
-    let run = std::str::from_utf8(run).ok()?.parse().ok()?;
-    let (stream, rest) = match (name.strip_prefix(b"stdout"), name.strip_prefix(b"stderr")) {
-        (Some(rest), _) => (Stream::Stdout, rest),
-        (_, Some(rest)) => (Stream::Stderr, rest),
-        _ => return None,
+    let rotation = match ending {
+        b"" => Rotation::Live,
+        ending => rotation(ending, stat)?,
     };
-    let rotation = if rest.is_empty() {
-        Rotation::Live
-    } else {
-        rotation(rest, stat)?
-    };
-    let process = String::from_utf8_lossy(process).into_owned();
-    let chain = ChainKey::Process(process.clone(), stream);
-    Some(Link {
-        chain,
-        rank: Rank { run, rotation },
-        label: FileLabel::Process {
+    let (chain, run, label) = match *file {
+        LogFile::Executor { stream, .. } => (
+            ChainKey::Executor(stream),
+            0,
+            FileLabel::Executor { stream },
+        ),
+        LogFile::Process {
             process,
             run,
             stream,
-        },
+            ..
+        } => {
+            let process = String::from_utf8_lossy(process).into_owned();
+            let label = FileLabel::Process {
+                process: process.clone(),
+                run,
+                stream,
+            };
+            (ChainKey::Process(process, stream), run, label)
+        }
+    };
+    Some(Link {
+        chain,
+        rank: Rank { run, rotation },
+        label,
         stat: stat.clone(),
     })
 }
@@ -368,6 +523,7 @@ mod tests {
         for link in links {
             let name = match &link.chain {
                 ChainKey::Process(process, stream) => format!("{process} {}", stream.name()),
+                ChainKey::Executor(stream) => format!("executor {}", stream.name()),
                 ChainKey::Plain(path) => String::from_utf8_lossy(path).into_owned(),
             };
             let path = String::from_utf8_lossy(&link.stat.path).into_owned();
@@ -416,6 +572,116 @@ mod tests {
                 ("a b stdout", &[paths[3], paths[2], paths[1], paths[0]]),
                 ("a b stderr", &[paths[5]]),
             ],
+        );
+    }
+
+    fn task() -> Files {
+        Files::Sandbox {
+            slave_root: "/m".into(),
+            run_directory: "latest".into(),
+            task_id: "www-prod-hello-0-u".into(),
+        }
+    }
+
+    const EXECUTORS: &str = "/m/slaves/S0/frameworks/F/executors";
+
+    #[test]
+    fn an_executor_has_streams_of_its_own() {
+        let run = format!("{EXECUTORS}/www-prod-hello-0-u/runs/latest");
+        let paths: Vec<String> = [
+            "stdout",
+            "stdout.1",
+            "stderr",
+            "stdout.logrotate.conf",
+            "std",
+        ]
+        .iter()
+        .map(|name| format!("{run}/{name}"))
+        .collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        check(
+            &task(),
+            &paths,
+            &[
+                ("executor stdout", &[paths[1], paths[0]]),
+                ("executor stderr", &[paths[2]]),
+            ],
+        );
+    }
+
+    #[test]
+    fn executors_are_alone_without_logs_and_without_thermos() {
+        let layout = Layout::new(&task()).expect("a layout");
+        for (paths, expected) in [
+            (&["www-prod-hello-0-u/runs/latest/stdout"][..], true),
+            (&["docker-www-prod-hello-0-u/runs/latest/stdout"], true),
+            (&["thermos-www-prod-hello-0-u/runs/latest/stdout"], false),
+            (
+                &[
+                    "x-www-prod-hello-0-u/runs/latest/stdout",
+                    "x-www-prod-hello-0-u/runs/latest/sandbox/.logs",
+                ],
+                false,
+            ),
+            (
+                &[
+                    "x-www-prod-hello-0-u/runs/latest/stdout",
+                    "x-www-prod-hello-0-u/runs/latest/sandbox",
+                ],
+                true,
+            ),
+        ] {
+            let paths: Vec<String> = paths
+                .iter()
+                .map(|path| format!("{EXECUTORS}/{path}"))
+                .collect();
+            let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+            let mut listing = listing(&paths);
+            assert_eq!(layout.executor_is_alone(&listing), expected, "{paths:?}");
+            listing.denied.push("sandbox: Permission denied".to_owned());
+            assert!(!layout.executor_is_alone(&listing), "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn a_task_whose_name_only_ends_alike_is_not_taken() {
+        let path = |executor: &str| format!("{EXECUTORS}/{executor}/runs/latest/stdout");
+        let id = "www-prod-hello-0-u";
+        for (executors, expected) in [
+            (&["", "thermos-other-"][..], &[""][..]),
+            (&["thermos-", "other-", "thermos-other-"], &["thermos-"]),
+            (&["custom-"], &["custom-"]),
+            (&["custom_"], &["custom_"]),
+            (&["thermos-other-"], &[]),
+            (&["x"], &[]),
+        ] {
+            let paths: Vec<String> = executors
+                .iter()
+                .map(|prefix| path(&format!("{prefix}{id}")))
+                .collect();
+            let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+            let links = Layout::new(&task())
+                .expect("a layout")
+                .links(&listing(&paths));
+            let found: Vec<Vec<u8>> = links.into_iter().map(|link| link.stat.path).collect();
+            let expected: Vec<Vec<u8>> = expected
+                .iter()
+                .map(|prefix| path(&format!("{prefix}{id}")).into_bytes())
+                .collect();
+            assert_eq!(found, expected, "{executors:?}");
+        }
+    }
+
+    #[test]
+    fn a_sandbox_can_be_named_by_its_folder() {
+        let files = Files::Folder("/srv/box[1]".into());
+        let layout = Layout::new(&files).expect("a layout");
+        assert_eq!(layout.patterns()[0].as_str(), "/srv/box?1?");
+        let path = "/srv/box[1]/.logs/p/0/stdout";
+        check(
+            &files,
+            &[path, "/srv/box[1]/stdout"],
+            &[("p stdout", &[path])],
         );
     }
 

@@ -1,7 +1,8 @@
 //! The configuration file: TOML, read strictly.
 //!
 //! A key that does not exist is an error that names the file, the line, the key and what is allowed, so that a typing error is
-//! never a setting that silently does nothing. What flags and environment add to it is the matter of `options`.
+//! never a setting that silently does nothing. Aurora's own `clusters.json` stands behind it: what this file says of a cluster
+//! wins, key by key. What flags and environment add to it is the matter of `options`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,17 +12,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::Uri;
-use joblog::JobKey;
+use joblog::{JobKey, Level};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::color::ColorChoice;
+use crate::as_role::AsRole;
+use crate::clusters_json::{ClustersJson, Entry};
+use crate::command_line::{CommandLine, CommandLineError};
 use crate::instance::{self, Login};
-use crate::merge::Order;
+use crate::palette::{Color, PaletteSettings};
+use crate::settings::{Defaults, Value, Written};
 use crate::target;
+use crate::zookeeper::{self, Ensemble};
 
 /// The largest configuration file, in bytes.
 pub const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
+
+/// The limits on `interval_seconds`.
+const INTERVAL_SECONDS: std::ops::RangeInclusive<u64> = 1..=86_400;
 
 /// The limits on `heartbeat_seconds`.
 const HEARTBEAT_SECONDS: std::ops::RangeInclusive<u64> = 2..=3600;
@@ -40,29 +48,61 @@ pub const DEFAULT_SLAVE_RUN_DIRECTORY: &str = "latest";
 pub struct Config {
     /// The cluster of `role/env/name`.
     pub default_cluster: Option<String>,
-    /// The clusters by name.
+    /// The clusters by name, those of `clusters.json` included.
     pub clusters: BTreeMap<String, Cluster>,
+    /// What of `clusters.json` could not be used, as fragments.
+    pub cluster_notes: Vec<String>,
+    /// The folders of the jobs' YAML files.
+    pub jobs_dir: Vec<PathBuf>,
     /// The jobs by short name.
     pub jobs: BTreeMap<String, Job>,
     /// How to log in.
     pub ssh: Ssh,
-    /// How to show it.
-    pub output: Output,
+    /// What flags are when they are not given: `[defaults]`.
+    pub defaults: Defaults,
+    /// The colours: `[palette]`.
+    pub palette: PaletteSettings,
 }
 
 /// A cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Aurora's scheduler.
-    pub scheduler_uri: Uri,
+    pub scheduler: SchedulerAt,
     /// The agents' work directory.
     pub slave_root: String,
     /// Which run of an executor to follow: nearly always `latest`.
     pub slave_run_directory: String,
     /// Whom to log in as; the job's role where it is not set.
     pub ssh_user: Option<String>,
+    /// The command that runs the scripts as another user than the login's.
+    pub as_role: Option<AsRole>,
     /// Of timestamps without a zone.
     pub timezone: Option<String>,
+}
+
+/// Where a cluster's scheduler is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SchedulerAt {
+    /// At this address.
+    Uri(Uri),
+    /// Where ZooKeeper says.
+    ZooKeeper(Ensemble),
+    /// It is not said, which matters only to who asks it.
+    Nowhere {
+        /// What is missing, and in which file.
+        why: String,
+    },
+}
+
+impl fmt::Display for SchedulerAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uri(uri) => uri.fmt(f),
+            Self::ZooKeeper(ensemble) => write!(f, "the leader by ZooKeeper at {ensemble}"),
+            Self::Nowhere { why } => write!(f, "no scheduler ({why})"),
+        }
+    }
 }
 
 /// What a short name stands for.
@@ -72,6 +112,19 @@ pub enum Job {
     Key(JobKey),
     /// Hosts and files, written down.
     Inventory(Inventory),
+    /// A program that prints instances.
+    Exec(ExecJob),
+}
+
+/// A program that prints instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecJob {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long after a run the next begins.
+    pub interval: Option<Duration>,
+    /// Whom to log in as where the program does not say.
+    pub user: Option<String>,
 }
 
 /// Hosts and files, written down.
@@ -90,6 +143,8 @@ pub struct Inventory {
 pub struct Ssh {
     /// Which of OpenSSH's configuration files to read.
     pub config: SshConfigFile,
+    /// The program that connects instead of the library.
+    pub command: Option<CommandLine>,
     /// Files of known hosts instead of OpenSSH's; empty for those.
     pub known_hosts: Vec<PathBuf>,
     /// Key files instead of OpenSSH's; empty for those.
@@ -110,15 +165,6 @@ pub enum SshConfigFile {
     None,
     /// This one, as with `ssh -F`.
     File(PathBuf),
-}
-
-/// How to show it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Output {
-    /// When to colour.
-    pub color: Option<ColorChoice>,
-    /// In which order.
-    pub order: Option<Order>,
 }
 
 /// Why a configuration cannot be used.
@@ -161,15 +207,29 @@ pub enum ConfigFile {
     Usual(Vec<PathBuf>),
 }
 
+impl ConfigFile {
+    /// The places, in the order in which they are tried.
+    pub fn paths(&self) -> &[PathBuf] {
+        match self {
+            Self::Named(path) => std::slice::from_ref(path),
+            Self::Usual(paths) => paths,
+        }
+    }
+}
+
 impl Config {
-    /// Reads the file, or the first of the usual ones that exists.
-    pub fn load(file: &ConfigFile, home: Option<&Path>) -> Result<Self, ConfigError> {
+    /// Reads the file, or the first of the usual ones that exists. `aurora` is what Aurora's own files say.
+    pub fn load(
+        file: &ConfigFile,
+        home: Option<&Path>,
+        aurora: &ClustersJson,
+    ) -> Result<Self, ConfigError> {
         match file {
-            ConfigFile::Named(path) => Self::parse(&read(path)?, path, home),
+            ConfigFile::Named(path) => Self::parse_with(&read(path)?, path, home, aurora),
             ConfigFile::Usual(paths) => {
                 for path in paths {
                     match read(path) {
-                        Ok(text) => return Self::parse(&text, path, home),
+                        Ok(text) => return Self::parse_with(&text, path, home, aurora),
                         Err(ConfigError::Read { source, .. })
                             if matches!(
                                 source.kind(),
@@ -178,20 +238,38 @@ impl Config {
                         Err(error) => return Err(error),
                     }
                 }
-                Ok(Self::default())
+                Self::parse_with("", Path::new(""), home, aurora)
             }
         }
     }
 
-    /// Reads the text of the file at `path`; `~/` means `home`.
+    /// Reads the text of the file at `path`, with nothing else beside it; `~/` means `home`.
     pub fn parse(text: &str, path: &Path, home: Option<&Path>) -> Result<Self, ConfigError> {
-        let wrong = |wrong: Wrong| {
-            let before = text.get(..wrong.at.start).unwrap_or(text);
+        Self::parse_with(text, path, home, &ClustersJson::default())
+    }
+
+    /// Reads the text of the file at `path`; `~/` means `home`, and `aurora` is what Aurora's own files say.
+    pub fn parse_with(
+        text: &str,
+        path: &Path,
+        home: Option<&Path>,
+        aurora: &ClustersJson,
+    ) -> Result<Self, ConfigError> {
+        let place = |at: &Range<usize>| {
+            let before = text.get(..at.start).unwrap_or(text);
             let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-            ConfigError::Wrong {
+            Place {
                 path: path.to_owned(),
                 line: before.matches('\n').count() + 1,
                 column: before[line_start..].chars().count() + 1,
+            }
+        };
+        let wrong = |wrong: Wrong| {
+            let Place { path, line, column } = place(&wrong.at);
+            ConfigError::Wrong {
+                path,
+                line,
+                column,
                 message: wrong.message,
             }
         };
@@ -209,7 +287,7 @@ impl Config {
                 message: crate::causes::plain(&message),
             })
         })?;
-        file.check(home).map_err(wrong)
+        file.check(home, path, aurora, place).map_err(wrong)
     }
 
     /// The cluster of `role/env/name`: the default one, or the only one there is.
@@ -227,6 +305,7 @@ impl Config {
 #[serde(deny_unknown_fields)]
 struct File {
     default_cluster: Option<Spanned<String>>,
+    jobs_dir: Option<Spanned<OneOrMany>>,
     #[serde(default)]
     clusters: BTreeMap<Spanned<String>, FileCluster>,
     #[serde(default)]
@@ -234,17 +313,43 @@ struct File {
     #[serde(default)]
     ssh: FileSsh,
     #[serde(default)]
-    output: FileOutput,
+    defaults: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
+    #[serde(default)]
+    palette: FilePalette,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct FilePalette {
+    #[serde(default)]
+    colors: Vec<Spanned<toml::Value>>,
+    #[serde(default)]
+    pins: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
+    #[serde(default)]
+    level: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
+}
+
+/// A text or a list of them.
 #[derive(Deserialize)]
+#[serde(untagged, expecting = "a path or a list of paths")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct FileCluster {
-    scheduler_uri: Spanned<String>,
+    scheduler_uri: Option<Spanned<String>>,
     slave_root: Option<Spanned<String>>,
     slave_run_directory: Option<Spanned<String>>,
     ssh_user: Option<Spanned<String>>,
+    #[serde(rename = "become")]
+    as_role: Option<Spanned<String>>,
     timezone: Option<Spanned<String>>,
+    zk: Option<Spanned<String>>,
+    zk_port: Option<Spanned<u16>>,
+    scheduler_zk_path: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -253,6 +358,8 @@ struct FileJob {
     key: Option<Spanned<String>>,
     hosts: Option<Spanned<Vec<Spanned<String>>>>,
     files: Option<Spanned<Vec<Spanned<String>>>>,
+    exec: Option<Spanned<Vec<String>>>,
+    interval_seconds: Option<Spanned<u64>>,
     user: Option<Spanned<String>>,
 }
 
@@ -260,19 +367,13 @@ struct FileJob {
 #[serde(deny_unknown_fields)]
 struct FileSsh {
     config: Option<Spanned<String>>,
+    command: Option<Spanned<String>>,
     #[serde(default)]
     known_hosts: Vec<Spanned<String>>,
     #[serde(default)]
     identity_files: Vec<Spanned<String>>,
     sessions_per_connection: Option<Spanned<u16>>,
     heartbeat_seconds: Option<Spanned<u64>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct FileOutput {
-    color: Option<ColorChoice>,
-    order: Option<Order>,
 }
 
 /// What is wrong, and where in the text.
@@ -290,11 +391,36 @@ fn about<T>(value: &Spanned<T>, key: &str, message: impl fmt::Display) -> Wrong 
 }
 
 impl File {
-    fn check(self, home: Option<&Path>) -> Result<Config, Wrong> {
+    fn check(
+        self,
+        home: Option<&Path>,
+        path: &Path,
+        aurora: &ClustersJson,
+        place: impl Fn(&Range<usize>) -> Place,
+    ) -> Result<Config, Wrong> {
         let mut clusters = BTreeMap::new();
+        for (name, entry) in &aurora.clusters {
+            // An empty table of ours adds nothing to it.
+            let cluster = FileCluster::default().check(name, path, Some(entry))?;
+            clusters.insert(name.clone(), cluster);
+        }
         for (name, cluster) in self.clusters {
             check_word(&name, "clusters")?;
-            clusters.insert(name.into_inner(), cluster.check()?);
+            let entry = aurora.clusters.get(name.get_ref());
+            let cluster = cluster.check(name.get_ref(), path, entry)?;
+            clusters.insert(name.into_inner(), cluster);
+        }
+        let mut jobs_dir = Vec::new();
+        if let Some(value) = &self.jobs_dir {
+            let paths = match value.get_ref() {
+                OneOrMany::One(path) => std::slice::from_ref(path),
+                OneOrMany::Many(paths) => paths,
+            };
+            for path in paths {
+                let path =
+                    expand_home(path, home).map_err(|message| about(value, "jobs_dir", message))?;
+                jobs_dir.push(path);
+            }
         }
         let mut jobs = BTreeMap::new();
         for (name, job) in self.jobs {
@@ -320,43 +446,95 @@ impl File {
         Ok(Config {
             default_cluster,
             clusters,
+            cluster_notes: aurora.notes.clone(),
+            jobs_dir,
             jobs,
             ssh: self.ssh.check(home)?,
-            output: Output {
-                color: self.output.color,
-                order: self.output.order,
-            },
+            defaults: self
+                .defaults
+                .into_iter()
+                .map(|(key, value)| check_default(key, &value, &place))
+                .collect::<Result<_, _>>()?,
+            palette: self.palette.check()?,
         })
     }
 }
 
+/// A flag's value; whether there is such a flag is seen in [`crate::settings`].
+fn check_default(
+    key: Spanned<String>,
+    value: &Spanned<toml::Value>,
+    place: impl Fn(&Range<usize>) -> Place,
+) -> Result<(String, Written), Wrong> {
+    let one = |value: &toml::Value| match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Datetime(time) => Some(time.to_string()),
+        _ => None,
+    };
+    let read = match value.get_ref() {
+        toml::Value::Boolean(on) => Some(Value::Switch(*on)),
+        toml::Value::Array(values) => values
+            .iter()
+            .map(one)
+            .collect::<Option<_>>()
+            .map(Value::Many),
+        other => one(other).map(Value::One),
+    };
+    let Some(read) = read else {
+        return Err(about(
+            value,
+            key.get_ref(),
+            "a flag's value is a text, a number, true or false, or a list of texts",
+        ));
+    };
+    let Place { path, line, column } = place(&key.span());
+    let written = Written {
+        value: read,
+        path,
+        line,
+        column,
+    };
+    Ok((key.into_inner(), written))
+}
+
+/// Where something stands.
+struct Place {
+    path: PathBuf,
+    line: usize,
+    column: usize,
+}
+
 impl FileCluster {
-    fn check(self) -> Result<Cluster, Wrong> {
-        let uri = &self.scheduler_uri;
-        let scheduler_uri =
-            parse_uri(uri.get_ref()).map_err(|message| about(uri, "scheduler_uri", message))?;
-        let slave_root = match self.slave_root {
-            Some(root) => {
-                check_path(&root, "slave_root")?;
-                match root.into_inner() {
-                    root if root == "/" => root,
-                    root => root.trim_end_matches('/').to_owned(),
-                }
-            }
-            None => DEFAULT_SLAVE_ROOT.to_owned(),
+    /// What this table says, and where it is silent the entry of `clusters.json`.
+    fn check(self, name: &str, path: &Path, entry: Option<&Entry>) -> Result<Cluster, Wrong> {
+        let scheduler = self.scheduler(name, path, entry)?;
+        let slave_root = match &self.slave_root {
+            Some(root) => Some(
+                parse_path(root.get_ref()).map_err(|message| about(root, "slave_root", message))?,
+            ),
+            None => entry.and_then(|entry| entry.slave_root.clone()),
         };
         let slave_run_directory = match self.slave_run_directory {
             Some(name) => {
                 check_word(&name, "slave_run_directory")?;
-                name.into_inner()
+                Some(name.into_inner())
             }
-            None => DEFAULT_SLAVE_RUN_DIRECTORY.to_owned(),
+            None => entry.and_then(|entry| entry.slave_run_directory.clone()),
         };
         Ok(Cluster {
-            scheduler_uri,
-            slave_root,
-            slave_run_directory,
+            scheduler,
+            slave_root: slave_root.unwrap_or_else(|| DEFAULT_SLAVE_ROOT.to_owned()),
+            slave_run_directory: slave_run_directory
+                .unwrap_or_else(|| DEFAULT_SLAVE_RUN_DIRECTORY.to_owned()),
             ssh_user: check_user(self.ssh_user, "ssh_user")?,
+            as_role: match self.as_role {
+                Some(command) => Some(command.get_ref().parse().map_err(
+                    |error: crate::as_role::AsRoleError| about(&command, "become", error),
+                )?),
+                None => None,
+            },
             timezone: match self.timezone {
                 Some(zone) => {
                     crate::options::parse_zone(zone.get_ref())
@@ -367,6 +545,76 @@ impl FileCluster {
             },
         })
     }
+
+    /// Where the scheduler is: an address of ours, ZooKeeper by our keys and then those of `clusters.json`, its address.
+    fn scheduler(
+        &self,
+        name: &str,
+        path: &Path,
+        entry: Option<&Entry>,
+    ) -> Result<SchedulerAt, Wrong> {
+        if let Some(uri) = &self.scheduler_uri {
+            if let Some(zk) = &self.zk {
+                return Err(about(
+                    zk,
+                    "zk",
+                    "a cluster has either `scheduler_uri` or `zk`, not both",
+                ));
+            }
+            return parse_uri(uri.get_ref())
+                .map(SchedulerAt::Uri)
+                .map_err(|message| about(uri, "scheduler_uri", message));
+        }
+        if let Some(port) = &self.zk_port
+            && *port.get_ref() == 0
+        {
+            return Err(about(port, "zk_port", "it is from 1 to 65535"));
+        }
+        let zk = match &self.zk {
+            Some(zk) => Some(zk.get_ref()),
+            None => entry.and_then(|entry| entry.zk.as_ref()),
+        };
+        let zk_path = match &self.scheduler_zk_path {
+            Some(zk_path) => Some(zk_path.get_ref()),
+            None => entry.and_then(|entry| entry.scheduler_zk_path.as_ref()),
+        };
+        let port = self
+            .zk_port
+            .as_ref()
+            .map(|port| *port.get_ref())
+            .or_else(|| entry.and_then(|entry| entry.zk_port))
+            .unwrap_or(zookeeper::DEFAULT_PORT);
+        let place = match entry {
+            Some(entry) if self.zk.is_none() => entry.file.display(),
+            _ => path.display(),
+        };
+        let nowhere = |missing: &str| {
+            Ok(SchedulerAt::Nowhere {
+                why: format!("cluster `{name}` has {missing}; add it in {place}"),
+            })
+        };
+        match (
+            zk,
+            zk_path,
+            entry.and_then(|entry| entry.scheduler_uri.as_ref()),
+        ) {
+            (Some(zk), Some(zk_path), _) => match (
+                Ensemble::parse(zk, port, zk_path),
+                &self.zk,
+                &self.scheduler_zk_path,
+            ) {
+                (Ok(ensemble), _, _) => Ok(SchedulerAt::ZooKeeper(ensemble)),
+                (Err(why), Some(zk), _) => Err(about(zk, "zk", why)),
+                (Err(why), None, Some(zk_path)) => Err(about(zk_path, "scheduler_zk_path", why)),
+                (Err(why), None, None) => Ok(SchedulerAt::Nowhere {
+                    why: format!("cluster `{name}` in {place}: zk: {why}"),
+                }),
+            },
+            (Some(_), None, _) => nowhere("`zk` but no `scheduler_zk_path`"),
+            (None, _, Some(uri)) => Ok(SchedulerAt::Uri(uri.clone())),
+            (None, _, None) => nowhere("neither `scheduler_uri` nor `zk`"),
+        }
+    }
 }
 
 fn check_job(job: Spanned<FileJob>) -> Result<Job, Wrong> {
@@ -376,6 +624,17 @@ fn check_job(job: Spanned<FileJob>) -> Result<Job, Wrong> {
         message: message.to_owned(),
     };
     let job = job.into_inner();
+    if let Some(exec) = job.exec {
+        if job.key.is_some() || job.hosts.is_some() || job.files.is_some() {
+            return Err(missing(
+                "a job with `exec` has neither `key` nor `hosts` and `files`",
+            ));
+        }
+        return check_exec(exec, job.interval_seconds, job.user);
+    }
+    if let Some(interval) = job.interval_seconds {
+        return Err(about(&interval, "interval_seconds", "it belongs to `exec`"));
+    }
     match (job.key, job.hosts, job.files) {
         (Some(key), None, None) => {
             if let Some(user) = job.user {
@@ -430,12 +689,47 @@ fn check_job(job: Spanned<FileJob>) -> Result<Job, Wrong> {
         (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err(missing(
             "a job has either `key`, or `hosts` and `files`, not both",
         )),
-        (None, None, None) => Err(missing("a job needs either `key`, or `hosts` and `files`")),
+        (None, None, None) => Err(missing(
+            "a job needs either `key`, or `hosts` and `files`, or `exec`",
+        )),
         (None, Some(_), None) => Err(missing(
             "`hosts` needs `files`: the absolute patterns of the logs",
         )),
         (None, None, Some(_)) => Err(missing("`files` needs `hosts`: where they lie")),
     }
+}
+
+fn check_exec(
+    exec: Spanned<Vec<String>>,
+    interval: Option<Spanned<u64>>,
+    user: Option<Spanned<String>>,
+) -> Result<Job, Wrong> {
+    let usable = |word: &String| !word.contains('\0');
+    if exec.get_ref().first().is_none_or(String::is_empty) || !exec.get_ref().iter().all(usable) {
+        return Err(about(
+            &exec,
+            "exec",
+            "write the program and its arguments, as in [\"/opt/bin/instances\", \"--job\", \"web\"]",
+        ));
+    }
+    if let Some(seconds) = &interval
+        && !INTERVAL_SECONDS.contains(seconds.get_ref())
+    {
+        return Err(about(
+            seconds,
+            "interval_seconds",
+            format!(
+                "it is from {} to {}",
+                INTERVAL_SECONDS.start(),
+                INTERVAL_SECONDS.end()
+            ),
+        ));
+    }
+    Ok(Job::Exec(ExecJob {
+        command: exec.into_inner(),
+        interval: interval.map(|seconds| Duration::from_secs(seconds.into_inner())),
+        user: check_user(user, "user")?,
+    }))
 }
 
 impl FileSsh {
@@ -465,7 +759,17 @@ impl FileSsh {
                 ),
             ));
         }
+        let command = match &self.command {
+            None => None,
+            Some(value) => Some(
+                value
+                    .get_ref()
+                    .parse()
+                    .map_err(|error: CommandLineError| about(value, "command", error))?,
+            ),
+        };
         Ok(Ssh {
+            command,
             config: match &self.config {
                 None => SshConfigFile::Usual,
                 Some(value) if value.get_ref() == "none" => SshConfigFile::None,
@@ -487,6 +791,48 @@ impl FileSsh {
                 .map(|seconds| Duration::from_secs(seconds.into_inner())),
         })
     }
+}
+
+impl FilePalette {
+    fn check(self) -> Result<PaletteSettings, Wrong> {
+        let mut settings = PaletteSettings::default();
+        for color in &self.colors {
+            settings.colors.push(check_color(color, "palette.colors")?);
+        }
+        for (pattern, color) in &self.pins {
+            let glob = pattern
+                .get_ref()
+                .parse()
+                .map_err(|error| about(pattern, "palette.pins", error))?;
+            settings
+                .pins
+                .push((glob, check_color(color, "palette.pins")?));
+        }
+        for (name, color) in &self.level {
+            let Some(level) = Level::ALL
+                .into_iter()
+                .find(|level| level.name() == name.get_ref())
+            else {
+                let message = format!(
+                    "there is no level `{}`; there is {}",
+                    name.get_ref().escape_debug(),
+                    Level::ALL.map(Level::name).join(", ")
+                );
+                return Err(about(name, "palette.level", message));
+            };
+            settings.levels[level as usize] = Some(check_color(color, "palette.level")?);
+        }
+        Ok(settings)
+    }
+}
+
+fn check_color(value: &Spanned<toml::Value>, key: &str) -> Result<Color, Wrong> {
+    match value.get_ref() {
+        toml::Value::String(text) => text.parse(),
+        toml::Value::Integer(number) => Color::from_number(*number),
+        other => other.to_string().parse(),
+    }
+    .map_err(|error| about(value, key, error))
 }
 
 /// A path with `~/` at its head replaced by the home directory. A relative path stays one.
@@ -557,29 +903,38 @@ fn check_user(user: Option<Spanned<String>>, key: &str) -> Result<Option<String>
 }
 
 /// A name that can stand in a job key, and one path part.
-fn check_word(name: &Spanned<String>, key: &str) -> Result<(), Wrong> {
-    let text = name.get_ref();
+pub fn parse_word(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    if text.is_empty() || [".", ".."].contains(&text.as_str()) || !text.chars().all(allowed) {
-        let message = format!(
+    if text.is_empty() || [".", ".."].contains(&text) || !text.chars().all(allowed) {
+        return Err(format!(
             "`{}` is no name: letters, digits, `_`, `.` and `-` can stand in one",
             text.escape_debug()
-        );
-        return Err(about(name, key, message));
+        ));
     }
-    Ok(())
+    Ok(text.to_owned())
+}
+
+/// An absolute path, without slashes at its end.
+pub fn parse_path(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') || text.chars().any(char::is_control) {
+        return Err(format!("`{}` is no absolute path", text.escape_debug()));
+    }
+    match text.trim_end_matches('/') {
+        "" => Ok("/".to_owned()),
+        path => Ok(path.to_owned()),
+    }
+}
+
+fn check_word(name: &Spanned<String>, key: &str) -> Result<(), Wrong> {
+    parse_word(name.get_ref())
+        .map(|_| ())
+        .map_err(|message| about(name, key, message))
 }
 
 fn check_path(path: &Spanned<String>, key: &str) -> Result<(), Wrong> {
-    let text = path.get_ref();
-    if !text.starts_with('/') || text.chars().any(char::is_control) {
-        return Err(about(
-            path,
-            key,
-            format!("`{}` is no absolute path", text.escape_debug()),
-        ));
-    }
-    Ok(())
+    parse_path(path.get_ref())
+        .map(|_| ())
+        .map_err(|message| about(path, key, message))
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -610,9 +965,15 @@ mod tests {
         Config::parse(text, Path::new("tailll.toml"), Some(Path::new("/home/me")))
     }
 
+    fn load(file: &ConfigFile) -> Result<Config, ConfigError> {
+        Config::load(file, None, &ClustersJson::default())
+    }
+
     const FULL: &str = r#"
 default_cluster = "aa"
+jobs_dir = "~/jobs"
 [clusters.aa]
+become = "sudo -n -u {role}"
 scheduler_uri = "http://127.0.0.1:8081"
 slave_root = "/srv/mesos/"
 slave_run_directory = "latest"
@@ -620,20 +981,30 @@ ssh_user = "me"
 timezone = "UTC"
 [clusters.bb]
 scheduler_uri = "https://aurora.example.com/path/"
+[clusters.cc]
+zk = "zk1,zk2:2182"
+zk_port = 2183
+scheduler_zk_path = "/aurora/scheduler"
 [jobs.web]
 key = "aa/www-data/prod/hello"
 [jobs.app]
 hosts = ["web[01-02].example.com:2222", "[::1]"]
 files = ["/var/log/app/*.log"]
 user = "me"
+[jobs.cmdb]
+exec = ["/opt/cmdb", "web"]
+interval_seconds = 30
+user = "ops"
 [ssh]
 config = "~/.ssh/config"
+command = "ssh -o 'A b'"
 known_hosts = ["/etc/known"]
 identity_files = ["~/key"]
 sessions_per_connection = 9
-[output]
+[defaults]
 color = "always"
-order = "time"
+tail = 100
+exclude = ["healthz"]
 "#;
 
     #[test]
@@ -641,7 +1012,7 @@ order = "time"
         let config = parse(FULL).expect("a good file");
         assert_eq!(config.default_cluster.as_deref(), Some("aa"));
         let aa = &config.clusters["aa"];
-        assert_eq!(aa.scheduler_uri.to_string(), "http://127.0.0.1:8081/");
+        assert!(matches!(&aa.scheduler, SchedulerAt::Uri(uri) if *uri == "http://127.0.0.1:8081/"));
         assert_eq!(
             (
                 aa.slave_root.as_str(),
@@ -650,11 +1021,30 @@ order = "time"
             ),
             ("/srv/mesos", Some("me"), Some("UTC"))
         );
+        assert_eq!(config.jobs_dir, [PathBuf::from("/home/me/jobs")]);
+        let many = parse("jobs_dir = ['/a', '~/b']").expect("a list");
+        assert_eq!(many.jobs_dir, [PathBuf::from("/a"), "/home/me/b".into()]);
+        assert_eq!(
+            aa.as_role.as_ref().map(ToString::to_string).as_deref(),
+            Some("sudo -n -u {role}")
+        );
+        assert_eq!(
+            config.jobs["cmdb"],
+            Job::Exec(ExecJob {
+                command: vec!["/opt/cmdb".into(), "web".into()],
+                interval: Some(Duration::from_secs(30)),
+                user: Some("ops".into()),
+            })
+        );
         let bb = &config.clusters["bb"];
         assert_eq!(
             (bb.slave_root.as_str(), bb.slave_run_directory.as_str()),
             (DEFAULT_SLAVE_ROOT, "latest")
         );
+        let SchedulerAt::ZooKeeper(cc) = &config.clusters["cc"].scheduler else {
+            panic!("ZooKeeper")
+        };
+        assert_eq!(cc.to_string(), "zk1:2183,zk2:2182/aurora/scheduler");
         assert_eq!(
             config.jobs["web"],
             Job::Key("aa/www-data/prod/hello".parse().expect("a key"))
@@ -674,12 +1064,38 @@ order = "time"
         assert_eq!(config.ssh.identity_files, [PathBuf::from("/home/me/key")]);
         assert_eq!(config.ssh.sessions_per_connection, Some(9));
         assert_eq!(
-            config.output,
-            Output {
-                color: Some(ColorChoice::Always),
-                order: Some(Order::Time)
-            }
+            config.ssh.command,
+            Some("ssh -o 'A b'".parse().expect("a command"))
         );
+        assert_eq!(
+            config.defaults["exclude"].value,
+            Value::Many(vec!["healthz".to_owned()])
+        );
+        let line = 1 + FULL
+            .lines()
+            .take_while(|line| *line != "tail = 100")
+            .count();
+        assert_eq!(
+            (&config.defaults["tail"].value, config.defaults["tail"].line),
+            (&Value::One("100".to_owned()), line)
+        );
+    }
+
+    #[test]
+    fn colours_are_read() {
+        let text = "[palette]\ncolors = ['cyan', 99, '#5f87ff']\nlevel.error = 'magenta'\n\
+            [palette.pins]\n'aa/www-data/*' = 'blue'\n";
+        let palette = parse(text).expect("a good file").palette;
+        assert_eq!(
+            palette.colors,
+            [
+                Color::Basic(6),
+                Color::Index(99),
+                Color::Rgb([0x5f, 0x87, 0xff])
+            ]
+        );
+        assert_eq!(palette.levels[Level::Error as usize], Some(Color::Basic(5)));
+        assert_eq!(palette.pins[0].0.to_string(), "aa/www-data/*");
     }
 
     #[test]
@@ -701,7 +1117,10 @@ order = "time"
             "default_cluster = 'zz'\n[clusters.aa]\nscheduler_uri = 'http://h'",
             "default_cluster = 'zz'",
             "[clusters.aa]\nscheduler_url = 'http://h'",
-            "[clusters.aa]\nslave_root = '/x'",
+            "[clusters.aa]\nscheduler_uri = 'http://h'\nzk = 'z'",
+            "[clusters.aa]\nzk = '-z'\nscheduler_zk_path = '/x'",
+            "[clusters.aa]\nzk = 'z'\nzk_port = 0",
+            "[clusters.aa]\nzk = 'z'\nzk_port = 70000",
             "[clusters.aa]\nscheduler_uri = 'h:8081'",
             "[clusters.aa]\nscheduler_uri = 'ftp://h'",
             "[clusters.aa]\nscheduler_uri = 'http://me:secret@h'",
@@ -717,11 +1136,26 @@ order = "time"
             "[jobs.x]\nhosts = ['a', 'web[1-']\nfiles = ['/x']",
             "[jobs.x]\nhosts = ['a']\nfiles = ['x.log']",
             "[jobs.x]\nhosts = []\nfiles = ['/x']",
+            "jobs_dir = 3",
+            "jobs_dir = '~you/x'",
+            "[clusters.aa]\nscheduler_uri = 'http://h'\nbecome = 'sudo -u $USER'",
+            "[jobs.x]\nexec = []",
+            "[jobs.x]\nexec = ['p']\nkey = 'a/b/c/d'",
+            "[jobs.x]\nexec = ['p']\ninterval_seconds = 0",
+            "[jobs.x]\nkey = 'a/b/c/d'\ninterval_seconds = 9",
             "[ssh]\nsessions_per_connection = 0",
             "[ssh]\nsessions_per_connection = 'nine'",
             "[ssh]\nknown_hosts = ['~you/x']",
-            "[output]\ncolor = 'sometimes'",
-            "[output]\n\norder = ",
+            "[palette]\ncolours = ['red']",
+            "[palette]\ncolors = ['purpel']",
+            "[palette]\ncolors = [7, 256]",
+            "[palette]\npins.'aa/*' = [1]",
+            "[palette]\nlevel.eror = 'red'",
+            "[palette]\nlevel.error = '#12'",
+            "[ssh]\ncommand = 'ssh \"x'",
+            "[defaults]\ntail = { a = 1 }",
+            "[defaults]\n\norder = ",
+            "[output]\ncolor = 'always'",
             "x = \"\u{1b}[31m\"",
         ];
         let report: Vec<String> = cases
@@ -735,18 +1169,16 @@ order = "time"
     fn a_missing_file_matters_only_if_it_was_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let missing = folder.path().join("missing.toml");
-        let error =
-            Config::load(&ConfigFile::Named(missing.clone()), None).expect_err("a missing file");
+        let error = load(&ConfigFile::Named(missing.clone())).expect_err("a missing file");
         assert!(matches!(&error, ConfigError::Read { path, .. } if *path == missing));
         assert_eq!(
-            Config::load(&ConfigFile::Usual(vec![missing.clone()]), None).expect("defaults"),
+            load(&ConfigFile::Usual(vec![missing.clone()])).expect("defaults"),
             Config::default()
         );
 
         let second = folder.path().join("second.toml");
         std::fs::write(&second, "[ssh]\nsessions_per_connection = 3\n").expect("to write");
-        let config =
-            Config::load(&ConfigFile::Usual(vec![missing, second]), None).expect("the second");
+        let config = load(&ConfigFile::Usual(vec![missing, second])).expect("the second");
         assert_eq!(config.ssh.sessions_per_connection, Some(3));
     }
 
@@ -756,7 +1188,7 @@ order = "time"
         let path = folder.path().join("huge.toml");
         std::fs::write(&path, "#".repeat(MAX_CONFIG_BYTES as usize + 1)).expect("to write");
         assert!(matches!(
-            Config::load(&ConfigFile::Named(path), None),
+            load(&ConfigFile::Named(path)),
             Err(ConfigError::TooLarge { .. })
         ));
     }
@@ -769,6 +1201,67 @@ order = "time"
         assert_eq!(expand_home("/a/~/x", home), Ok("/a/~/x".into()));
         assert!(expand_home("~/x", None).is_err());
         assert!(expand_home("", home).is_err());
+    }
+
+    /// Where each cluster's scheduler is, and its other keys, with this `clusters.json` behind the file.
+    fn with_json(json: &str, toml: &str) -> Vec<String> {
+        let mut aurora = ClustersJson::default();
+        aurora.add(json.as_bytes(), Path::new("clusters.json"));
+        let config =
+            Config::parse_with(toml, Path::new("tailll.toml"), None, &aurora).expect("a good file");
+        let said = |(name, cluster): (&String, &Cluster)| {
+            let at = match &cluster.scheduler {
+                SchedulerAt::Uri(uri) => uri.to_string(),
+                SchedulerAt::ZooKeeper(ensemble) => format!("zk {ensemble}"),
+                SchedulerAt::Nowhere { why } => why.clone(),
+            };
+            let user = cluster.ssh_user.as_deref().unwrap_or("-");
+            format!("{name}: {at} {user} {}", cluster.slave_root)
+        };
+        config.clusters.iter().map(said).collect()
+    }
+
+    #[test]
+    fn clusters_json_stands_behind_the_file() {
+        let json = r#"[
+            {"name": "aa", "zk": "z1,z2", "scheduler_zk_path": "/aurora/scheduler", "scheduler_uri": "http://never/", "slave_root": "/srv"},
+            {"name": "bb", "scheduler_uri": "http://b:8081"},
+            {"name": "cc", "zk": "z"},
+            {"name": "dd"},
+        ]"#;
+        assert_eq!(
+            with_json(json, ""),
+            [
+                "aa: zk z1:2181,z2:2181/aurora/scheduler - /srv",
+                "bb: http://b:8081/ - /var/lib/mesos",
+                "cc: cluster `cc` has `zk` but no `scheduler_zk_path`; add it in clusters.json - /var/lib/mesos",
+                "dd: cluster `dd` has neither `scheduler_uri` nor `zk`; add it in clusters.json - /var/lib/mesos",
+            ]
+        );
+        let toml = "default_cluster = 'bb'
+[clusters.aa]
+ssh_user = 'me'
+zk_port = 2999
+[clusters.bb]
+zk = 'other'
+scheduler_zk_path = '/x'
+[clusters.cc]
+scheduler_uri = 'http://c/'
+[clusters.dd]
+slave_root = '/d'
+[clusters.ee]
+ssh_user = 'me'
+";
+        assert_eq!(
+            with_json(json, toml),
+            [
+                "aa: zk z1:2999,z2:2999/aurora/scheduler me /srv",
+                "bb: zk other:2181/x - /var/lib/mesos",
+                "cc: http://c/ - /var/lib/mesos",
+                "dd: cluster `dd` has neither `scheduler_uri` nor `zk`; add it in clusters.json - /d",
+                "ee: cluster `ee` has neither `scheduler_uri` nor `zk`; add it in tailll.toml me /var/lib/mesos",
+            ]
+        );
     }
 
     #[test]

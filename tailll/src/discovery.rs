@@ -11,21 +11,35 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::as_role::AsRole;
 use crate::instance::{Instance, InstanceId};
 use crate::source::InstanceLabel;
 
 pub mod aurora;
+pub mod exec;
 pub mod hosts;
 pub mod local;
+pub mod name;
 
 /// How long after one answer the next is asked for.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How instances are reached whose source does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Whom to log in as.
+    pub user: Option<String>,
+    /// The command that runs the scripts as another user.
+    pub as_role: Option<AsRole>,
+}
 
 /// How long sources are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watch {
     /// They are asked once, and those that cannot be asked are not waited for.
     Once,
+    /// They are asked again this long after each answer, until each job has an instance.
+    UntilThere(Duration),
     /// They are asked again this long after each answer.
     Every(Duration),
 }
@@ -35,6 +49,10 @@ pub enum Watch {
 pub enum Source {
     /// Jobs of a cluster's scheduler.
     Aurora(aurora::Jobs),
+    /// A short name that no scheduler knows yet.
+    Name(name::Name),
+    /// A program that prints instances.
+    Exec(exec::Exec),
     /// Hosts written down: an ad-hoc target, or an inventory of the configuration.
     Hosts(hosts::Hosts),
     /// Files of this host.
@@ -47,8 +65,12 @@ impl Source {
     /// How many [`DiscoveryEvent::Complete`]s come of it.
     pub fn answers(&self) -> usize {
         match self {
-            Self::Aurora(jobs) => jobs.keys().len(),
-            Self::Hosts(_) | Self::LocalFiles(_) | Self::LocalSandboxes(_) => 1,
+            Self::Aurora(jobs) => jobs.keys().len() + jobs.patterns.len(),
+            Self::Name(_)
+            | Self::Exec(_)
+            | Self::Hosts(_)
+            | Self::LocalFiles(_)
+            | Self::LocalSandboxes(_) => 1,
         }
     }
 }
@@ -58,6 +80,13 @@ impl Source {
 pub enum DiscoveryEvent {
     /// An instance is there.
     Added(Instance),
+    /// An instance that has ended before it could be followed; its files may still be there.
+    Past {
+        /// Which.
+        instance: Instance,
+        /// How it ended, as a fragment.
+        how: String,
+    },
     /// An instance has ended or gone.
     Removed {
         /// Which.
@@ -114,6 +143,8 @@ pub async fn watch(
             // An error only says that nobody listens any more.
             let _ = match source {
                 Source::Aurora(jobs) => jobs.watch(watch, &outbox).await,
+                Source::Name(name) => name.watch(watch, &outbox).await,
+                Source::Exec(exec) => exec.watch(watch, &outbox).await,
                 Source::Hosts(hosts) => hosts.tell(&outbox).await,
                 Source::LocalFiles(files) => files.tell(&outbox).await,
                 Source::LocalSandboxes(sandboxes) => sandboxes.watch(watch, &outbox).await,
@@ -222,14 +253,13 @@ pub(crate) mod tests {
 
     impl Watched {
         pub(crate) fn start(sources: Vec<Source>) -> Self {
+            Self::with(Watch::Every(Duration::from_millis(5)), sources)
+        }
+
+        pub(crate) fn with(how: Watch, sources: Vec<Source>) -> Self {
             let (sender, events) = mpsc::channel(1);
             let stop = CancellationToken::new();
-            let task = tokio::spawn(watch(
-                sources,
-                Watch::Every(Duration::from_millis(5)),
-                sender,
-                stop.clone(),
-            ));
+            let task = tokio::spawn(watch(sources, how, sender, stop.clone()));
             Self { events, stop, task }
         }
 
@@ -268,6 +298,9 @@ pub(crate) mod tests {
         };
         match event {
             DiscoveryEvent::Added(instance) => format!("+ {}", name(&instance.label)),
+            DiscoveryEvent::Past { instance, how } => {
+                format!("past {}: {how}", name(&instance.label))
+            }
             DiscoveryEvent::Removed { label, how, .. } => format!("- {}: {how}", name(label)),
             DiscoveryEvent::Trouble { source, message } => format!("trouble {source}: {message}"),
             DiscoveryEvent::Recovered { source } => format!("recovered {source}"),

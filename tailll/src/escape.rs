@@ -43,7 +43,7 @@ pub fn text(text: &str) -> String {
 
 /// Whether all of it is printable ASCII or tabs. Written so that the compiler makes vector instructions of it: this is
 /// asked for every line.
-fn is_ascii_text(line: &[u8]) -> bool {
+pub(crate) fn is_ascii_text(line: &[u8]) -> bool {
     let mut blocks = line.chunks_exact(BLOCK_BYTES);
     for block in &mut blocks {
         if block

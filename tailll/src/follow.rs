@@ -194,13 +194,7 @@ impl Work {
     }
 
     fn take(&mut self, listing: &Listing) {
-        let selection = &self.follower.selection;
-        let links: Vec<Link> = self
-            .layout
-            .links(listing)
-            .into_iter()
-            .filter(|link| selection.takes_file(&link.label, &link.stat.path))
-            .collect();
+        let links = self.follower.selection.choose(&self.layout, listing);
         for link in &links {
             if let Some(running) = self.running.get(&link.stat.id) {
                 running.gauge.list(link.stat.size);
@@ -243,7 +237,13 @@ impl Work {
                     "there is no sandbox below {slave_root}: removed by the agent, or slave_root is wrong{waiting}"
                 )
             }
-            Files::Sandbox { .. } => format!("the sandbox has no log that is chosen{waiting}"),
+            Files::Folder(folder) if listing.files.is_empty() => {
+                self.failed |= self.follower.until == Until::End;
+                format!("there is no sandbox {folder}{waiting}")
+            }
+            Files::Sandbox { .. } | Files::Folder(_) => {
+                format!("the sandbox has no log that is chosen{waiting}")
+            }
             Files::Globs(globs) => {
                 self.failed |= self.follower.until == Until::End;
                 format!("no file matches {}{waiting}", globs.join(" "))
@@ -262,16 +262,20 @@ impl Work {
     }
 
     fn who_may(&self) -> String {
-        match (
-            &self.follower.instance.place,
-            &self.follower.instance.label.key,
-        ) {
-            (Place::Local, _) => "run tailll as a user who may read it".to_owned(),
-            (Place::Ssh(_), Some(key)) => format!(
-                "sandboxes belong to the role: log in with --user {} or as root",
+        let instance = &self.follower.instance;
+        match (&instance.place, &instance.as_role, &instance.label.key) {
+            (Place::Local, _, _) => "run tailll as a user who may read it".to_owned(),
+            (Place::Ssh(_), Some(command), _) => format!(
+                "`{command}` may not read it either: a container's files can belong to root; try --become 'sudo -n'"
+            ),
+            (Place::Ssh(_), None, Some(key)) => format!(
+                "sandboxes belong to the role: log in with --user {} or as root, or log in as yourself and use --become 'sudo -n -u {{role}}'",
                 key.role()
             ),
-            (Place::Ssh(_), None) => "log in as a user who may read it, with --user".to_owned(),
+            (Place::Ssh(_), None, None) => {
+                "log in as a user who may read it with --user, or become one with --become 'sudo -n'"
+                    .to_owned()
+            }
         }
     }
 
@@ -331,7 +335,7 @@ impl Work {
             },
         );
         self.readers
-            .spawn(async move { (id, serial, reader.run().await) });
+            .spawn(async move { (id, serial, Box::pin(reader.run()).await) });
     }
 
     fn reader_ended(

@@ -1,7 +1,9 @@
-//! A small HTTP client: POST a JSON body, get a bounded answer.
+//! A small HTTP client: POST a body, get a bounded answer.
 //!
-//! A redirect with 307 or 308 sends the same body again, as a scheduler that is not the leader asks for. Compression is not
-//! asked for, so that a bounded answer is bounded. Retrying is left to the caller, who knows what may be sent twice.
+//! A redirect with 307 or 308 sends the same body again, as a scheduler that is not the leader asks for. One that leads from TLS
+//! to plain HTTP, as behind a proxy that ends TLS, is not followed: the proxy is asked again, which may know the leader by
+//! another of its connections. Compression is not asked for; what a server packs all the same is unpacked within the same bound.
+//! Retrying is left to the caller, who knows what may be sent twice.
 
 use std::io;
 use std::sync::OnceLock;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::header::{ACCEPT, CONTENT_TYPE, LOCATION, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -17,6 +19,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use crate::causes::plain;
+use crate::gzip::{self, GzipError};
 
 /// How many redirects are followed, in redirects.
 pub const MAX_REDIRECTS: usize = 3;
@@ -26,6 +29,24 @@ const MAX_ERROR_BODY_BYTES: usize = 4096;
 
 /// Idle connections kept for the next request, in connections a host.
 const MAX_IDLE_CONNECTIONS: usize = 1;
+
+/// What a body is, and what the answer is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// Plain JSON.
+    Json,
+    /// Thrift, in its JSON protocol unless something else is said.
+    Thrift,
+}
+
+impl Media {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Thrift => "application/x-thrift",
+        }
+    }
+}
 
 /// What one request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +103,16 @@ pub enum HttpError {
         uri: String,
         /// The limit in bytes.
         limit: usize,
+    },
+    /// The answer is packed in a way that is not known, or badly.
+    #[error("{uri}: the packed answer (`{encoding}`) cannot be unpacked")]
+    Packed {
+        /// The address.
+        uri: String,
+        /// What the server says about it.
+        encoding: String,
+        /// Why, if the packing is known.
+        source: Option<GzipError>,
     },
     /// It took too long.
     #[error("{uri}: no whole answer within {} s", .limit.as_secs_f32())]
@@ -160,8 +191,8 @@ impl HttpClient {
     }
 
     /// Sends the body and gives the body of the answer, if it is a success.
-    pub async fn post_json(&self, uri: &Uri, body: Bytes) -> Result<Bytes, HttpError> {
-        match tokio::time::timeout(self.limits.whole, self.follow(uri, body)).await {
+    pub async fn post(&self, uri: &Uri, media: Media, body: Bytes) -> Result<Bytes, HttpError> {
+        match tokio::time::timeout(self.limits.whole, self.follow(uri, media, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(HttpError::Timeout {
                 uri: uri.to_string(),
@@ -170,25 +201,27 @@ impl HttpClient {
         }
     }
 
-    async fn follow(&self, first: &Uri, body: Bytes) -> Result<Bytes, HttpError> {
+    async fn follow(&self, first: &Uri, media: Media, body: Bytes) -> Result<Bytes, HttpError> {
         let mut uri = first.clone();
+        let mut left = None;
         for _ in 0..=MAX_REDIRECTS {
-            match self.once(&uri, body.clone()).await? {
+            match self.once(&uri, media, body.clone()).await? {
                 Answer::Body(body) => return Ok(body),
                 Answer::Redirect(next) => uri = next,
+                Answer::LeavesTls(why) => left = Some(why),
             }
         }
-        Err(HttpError::Redirects {
+        Err(left.unwrap_or_else(|| HttpError::Redirects {
             uri: uri.to_string(),
-        })
+        }))
     }
 
-    async fn once(&self, uri: &Uri, body: Bytes) -> Result<Answer, HttpError> {
+    async fn once(&self, uri: &Uri, media: Media, body: Bytes) -> Result<Answer, HttpError> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(uri)
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, media.name())
+            .header(ACCEPT, media.name())
             .header(USER_AGENT, concat!("tailll/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
             .map_err(|source| HttpError::Request {
@@ -217,8 +250,17 @@ impl HttpClient {
                 .headers()
                 .get(LOCATION)
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-            return redirect(uri, location.as_deref().unwrap_or_default()).map(Answer::Redirect);
+            return redirect(uri, location.as_deref().unwrap_or_default());
         }
+        let encoding = response
+            .headers()
+            .get(CONTENT_ENCODING)
+            .map(|value| {
+                String::from_utf8_lossy(value.as_bytes())
+                    .trim()
+                    .to_lowercase()
+            })
+            .filter(|encoding| !encoding.is_empty() && encoding != "identity");
         let limit = if status.is_success() {
             self.limits.body_bytes
         } else {
@@ -237,7 +279,10 @@ impl HttpClient {
             });
         }
         match body {
-            Ok(body) => Ok(Answer::Body(body)),
+            Ok(body) => match encoding {
+                None => Ok(Answer::Body(body)),
+                Some(encoding) => unpack(uri, &encoding, &body, limit).map(Answer::Body),
+            },
             Err(error) if error.is::<LengthLimitError>() => Err(HttpError::TooLarge {
                 uri: uri.to_string(),
                 limit,
@@ -277,6 +322,24 @@ impl HttpClient {
 enum Answer {
     Body(Bytes),
     Redirect(Uri),
+    LeavesTls(HttpError),
+}
+
+fn unpack(uri: &Uri, encoding: &str, body: &[u8], limit: usize) -> Result<Bytes, HttpError> {
+    let uri = uri.to_string();
+    let unpacked = match encoding {
+        "gzip" | "x-gzip" => gzip::unpack(body, limit).map_err(Some),
+        _ => Err(None),
+    };
+    match unpacked {
+        Ok(body) => Ok(body.into()),
+        Err(Some(GzipError::TooLarge(limit))) => Err(HttpError::TooLarge { uri, limit }),
+        Err(source) => Err(HttpError::Packed {
+            uri,
+            encoding: plain(encoding),
+            source,
+        }),
+    }
 }
 
 fn connector(limits: Limits) -> HttpConnector {
@@ -287,7 +350,7 @@ fn connector(limits: Limits) -> HttpConnector {
 }
 
 /// Where a redirect leads. From https it never leads to http: what is asked over TLS is not to be answered by anybody.
-fn redirect(from: &Uri, location: &str) -> Result<Uri, HttpError> {
+fn redirect(from: &Uri, location: &str) -> Result<Answer, HttpError> {
     let error = |why| HttpError::Location {
         uri: from.to_string(),
         location: plain(location),
@@ -299,14 +362,18 @@ fn redirect(from: &Uri, location: &str) -> Result<Uri, HttpError> {
     }
     if location.starts_with('/') && !location.starts_with("//") {
         parts.path_and_query = Some(location.parse().map_err(|_| error("no path"))?);
-        return Uri::from_parts(parts).map_err(|_| error("no address"));
+        return Uri::from_parts(parts)
+            .map(Answer::Redirect)
+            .map_err(|_| error("no address"));
     }
     let to: Uri = location.parse().map_err(|_| error("no address"))?;
     match (from.scheme_str(), to.scheme_str()) {
-        (Some("https"), Some("http")) => Err(error(
+        (Some("https"), Some("http")) => Ok(Answer::LeavesTls(error(
             "it leaves TLS; name the leader's https address as scheduler_uri",
-        )),
-        (_, Some("http" | "https")) if to.host().is_some_and(|host| !host.is_empty()) => Ok(to),
+        ))),
+        (_, Some("http" | "https")) if to.host().is_some_and(|host| !host.is_empty()) => {
+            Ok(Answer::Redirect(to))
+        }
         _ => Err(error("neither http nor https")),
     }
 }
@@ -361,6 +428,13 @@ pub(crate) mod tests {
         pub(crate) async fn start(
             mut answer: impl FnMut(&Seen) -> String + Send + 'static,
         ) -> Self {
+            Self::of_bytes(move |seen| answer(seen).into_bytes()).await
+        }
+
+        /// The same for answers that are no text.
+        pub(crate) async fn of_bytes(
+            mut answer: impl FnMut(&Seen) -> Vec<u8> + Send + 'static,
+        ) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let uri = format!("http://{}", listener.local_addr().expect("an address"));
             let seen = Arc::new(Mutex::new(Vec::new()));
@@ -384,7 +458,7 @@ pub(crate) mod tests {
                     let Some(request) = request else { continue };
                     let reply = answer(&request);
                     log.lock().expect("no panic").push(request);
-                    let _ = stream.write_all(reply.as_bytes()).await;
+                    let _ = stream.write_all(&reply).await;
                     let _ = stream.shutdown().await;
                 }
             });
@@ -438,8 +512,9 @@ pub(crate) mod tests {
 
     async fn post(uri: &str) -> Result<Bytes, HttpError> {
         quick()
-            .post_json(
+            .post(
                 &uri.parse().expect("an address"),
+                Media::Json,
                 Bytes::from_static(b"{\"a\":1}"),
             )
             .await
@@ -510,12 +585,12 @@ pub(crate) mod tests {
         let https: Uri = "https://h/x".parse().expect("an address");
         assert!(matches!(
             redirect(&https, "http://h/x"),
-            Err(HttpError::Location { .. })
+            Ok(Answer::LeavesTls(HttpError::Location { .. }))
         ));
-        assert_eq!(
-            redirect(&https, "/z").expect("a path").to_string(),
-            "https://h/z"
-        );
+        let Ok(Answer::Redirect(to)) = redirect(&https, "/z") else {
+            panic!("a path")
+        };
+        assert_eq!(to.to_string(), "https://h/z");
     }
 
     #[tokio::test]
@@ -563,6 +638,37 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
+    async fn packed_answers_are_unpacked_within_the_limit() {
+        let packed = |encoding: &str, body: &[u8]| {
+            let mut answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            )
+            .into_bytes();
+            answer.extend(body);
+            answer
+        };
+        let gzip = crate::gzip::tests::pack;
+        for (answer, expected) in [
+            (packed("gzip", &gzip(b"packed")), "packed"),
+            (packed("identity", b"as it is"), "as it is"),
+            (packed("gzip", &gzip(&[b'x'; 1001])), "more than 1000 bytes"),
+            (
+                packed("gzip", &gzip(b"packed")[..12]),
+                "(`gzip`) cannot be unpacked",
+            ),
+            (packed("br", b"?"), "(`br`) cannot be unpacked"),
+        ] {
+            let fake = Fake::of_bytes(move |_| answer.clone()).await;
+            let said = match post(&fake.uri).await {
+                Ok(body) => String::from_utf8_lossy(&body).into_owned(),
+                Err(error) => chain(&error),
+            };
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_answer_that_never_comes_is_not_waited_for() {
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let uri = format!("http://{}/", silent.local_addr().expect("an address"))
@@ -572,7 +678,9 @@ pub(crate) mod tests {
             whole: Duration::from_millis(50),
             ..Limits::default()
         };
-        let answer = HttpClient::new(limits).post_json(&uri, Bytes::new()).await;
+        let answer = HttpClient::new(limits)
+            .post(&uri, Media::Thrift, Bytes::new())
+            .await;
         assert!(
             matches!(answer, Err(HttpError::Timeout { .. })),
             "{answer:?}"

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::as_role::Become;
 use crate::source::InstanceLabel;
 
 /// What tells instances apart while the program runs: the task id, or the host and the files of an ad-hoc target.
@@ -20,6 +21,8 @@ pub struct Instance {
     pub place: Place,
     /// Which files to follow.
     pub files: Files,
+    /// The command that runs the scripts as another user than the login's.
+    pub as_role: Option<Become>,
 }
 
 /// How to get to an instance's files.
@@ -124,8 +127,9 @@ impl fmt::Display for InstanceId {
 /// Which files of an instance to follow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Files {
-    /// The logs of a Thermos sandbox:
-    /// `<slave_root>/slaves/*/frameworks/*/executors/*<task_id>/runs/<run_directory>/sandbox/.logs/*/*/{stdout,stderr}`.
+    /// The logs of a Thermos sandbox,
+    /// `<slave_root>/slaves/*/frameworks/*/executors/*<task_id>/runs/<run_directory>/sandbox/.logs/*/*/{stdout,stderr}`,
+    /// and the executor's own output beside the sandbox: `.../runs/<run_directory>/{stdout,stderr}`.
     Sandbox {
         /// The agent's work directory, for example `/var/lib/mesos`.
         slave_root: String,
@@ -134,6 +138,8 @@ pub enum Files {
         /// The task.
         task_id: String,
     },
+    /// The logs of a sandbox in this folder: `<folder>/.logs/*/*/{stdout,stderr}`.
+    Folder(String),
     /// Whatever these absolute shell patterns match, now and later.
     Globs(Vec<String>),
 }

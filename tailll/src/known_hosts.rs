@@ -3,7 +3,7 @@
 //! Owns the format (plain, wildcard, negated and hashed names, `[host]:port`, `@revoked`, `@cert-authority`), the
 //! verdict on a key, and the words that tell people about it. Knows no SSH library: a key is the bytes of its public
 //! blob. Checking a certificate's signature, dates and principals is left to the connection, which gets the
-//! authorities from here; asking people about unknown hosts, and writing files, to whoever talks to people.
+//! authorities from here; asking people about unknown hosts, and writing files, to `new_keys`.
 //!
 //! Invariants: a revoked key is never [`Verdict::Known`]; a line that cannot be read never matches anything.
 
@@ -16,6 +16,7 @@ use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
+use crate::causes;
 use crate::ssh_pattern::{Case, ListMatch, matches_list};
 
 /// The largest `known_hosts` file that is read, in bytes: some 200 000 keys. A larger one is an error.
@@ -59,15 +60,6 @@ impl HostName<'_> {
     fn name_without_port(&self) -> Option<String> {
         let has_port = self.alias.is_none() && !matches!(self.port, DEFAULT_PORT | 0);
         has_port.then(|| self.name.to_ascii_lowercase())
-    }
-
-    /// The command that connects to the host by OpenSSH's client, quoted for a shell.
-    fn ssh_command(&self) -> String {
-        let name = shell_word(self.name);
-        match self.port {
-            DEFAULT_PORT | 0 => format!("ssh {name}"),
-            port => format!("ssh -p {port} {name}"),
-        }
     }
 }
 
@@ -191,17 +183,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What to tell people when the key is not accepted: host, fingerprint, place, and what to do.
-    /// `None` if it is known.
-    pub fn refusal(&self, host: &HostName<'_>, key: &HostKey<'_>) -> Option<String> {
-        let name = printable(&host.lookup_name());
+    /// What to tell people when the key is not accepted: host, fingerprint, place, and what to do; `connect` is the command
+    /// that connects to the host by OpenSSH's client. `None` if it is known.
+    pub fn refusal(&self, host: &HostName<'_>, key: &HostKey<'_>, connect: &str) -> Option<String> {
+        let name = causes::plain(&host.lookup_name());
         let presented = format!("{} key {}", key.algorithm(), key.fingerprint());
         match self {
             Self::Known => None,
             Self::Unknown => Some(format!(
                 "no host key is known for {name}, which presents the {presented}: compare that with what its \
-                 administrator says, then connect once with `{}`",
-                host.ssh_command()
+                 administrator says, then connect once with `{connect}`"
             )),
             Self::Changed {
                 place,
@@ -210,10 +201,9 @@ impl Verdict {
             } => Some(format!(
                 "the host key of {name} has changed: it presents the {presented}, but {place} has the {algorithm} \
                  key {fingerprint}; somebody may be listening in, or the host was set up anew: ask its administrator, \
-                 and only then forget the old key with `ssh-keygen -f {} -R {}` and connect once with `{}`",
+                 and only then forget the old key with `ssh-keygen -f {} -R {}` and connect once with `{connect}`",
                 shell_word(&place.file.display().to_string()),
                 shell_word(&host.lookup_name()),
-                host.ssh_command()
             )),
             Self::Revoked { place } => Some(format!(
                 "the host key of {name} is revoked: {place} marks the {presented} as @revoked; do not log in there, \
@@ -370,6 +360,12 @@ impl<'a> HostKeys<'a> {
             })
             .filter(|authority| self.revocation(&authority.key).is_none())
             .collect()
+    }
+
+    /// Whether the host has an authority, revoked or not: only then is a certificate of use, if only to see that it is revoked.
+    pub fn has_authority(&self) -> bool {
+        self.all()
+            .any(|(entry, _)| entry.marker == Marker::Authority)
     }
 
     /// The types of the keys known for the host, in the files' order, each once.
@@ -568,7 +564,7 @@ impl Entry {
                 other => {
                     return Err(format!(
                         "unknown marker {}",
-                        printable(&String::from_utf8_lossy(other))
+                        causes::plain(&String::from_utf8_lossy(other))
                     ));
                 }
             };
@@ -622,7 +618,7 @@ fn count_of_fields(algorithm: &[u8]) -> Result<usize, String> {
         other => {
             return Err(format!(
                 "unknown key type {}",
-                printable(&String::from_utf8_lossy(other))
+                causes::plain(&String::from_utf8_lossy(other))
             ));
         }
     })
@@ -694,7 +690,7 @@ pub fn new_line(
     let name = host.lookup_name();
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || "*?!,|@#\"".contains(c);
     if name.is_empty() || name.contains(forbidden) {
-        return Err(UnwritableName(printable(&name)));
+        return Err(UnwritableName(causes::plain(&name)));
     }
     let name = match form {
         NameForm::Plain => name,
@@ -751,13 +747,8 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, LoadError> {
     Ok(Some(bytes))
 }
 
-/// A name from elsewhere, safe to print.
-fn printable(name: &str) -> String {
-    name.escape_debug().to_string()
-}
-
 /// A word for a shell to take literally.
-fn shell_word(word: &str) -> String {
+pub fn shell_word(word: &str) -> String {
     let plain = !word.is_empty()
         && word
             .bytes()
@@ -765,10 +756,7 @@ fn shell_word(word: &str) -> String {
     if plain {
         word.to_owned()
     } else {
-        format!(
-            "'{}'",
-            printable(word).replace("\\'", "'").replace('\'', "'\\''")
-        )
+        format!("'{}'", causes::on_one_line(word).replace('\'', "'\\''"))
     }
 }
 

@@ -101,6 +101,10 @@ fn open(path: &Path, start: Start, until: Until) -> Result<(Header, LocalStream)
             file: Arc::new(file),
             offset: start,
             until,
+            left: match until {
+                Until::Bytes(bytes) => bytes,
+                Until::End | Until::Forever => u64::MAX,
+            },
             before: Vec::new(),
         },
     ))
@@ -127,6 +131,8 @@ pub struct LocalStream {
     file: Arc<File>,
     offset: u64,
     until: Until,
+    /// How many bytes are still to be given at most.
+    left: u64,
     /// The last bytes that were given. They are read again with the next ones: a file that was truncated and has grown past the
     /// offset since the last look differs there.
     before: Vec<u8>,
@@ -136,6 +142,9 @@ impl LocalStream {
     /// See [`crate::transport::ByteStream::next`].
     pub async fn next(&mut self) -> Chunk {
         loop {
+            if self.left == 0 {
+                return Chunk::End(End::Reached);
+            }
             let size = match self.file.metadata() {
                 Ok(metadata) => metadata.size(),
                 Err(error) => return Chunk::End(End::Broken(error.to_string())),
@@ -153,6 +162,10 @@ impl LocalStream {
                         if bytes.split_to(self.before.len()) != self.before {
                             return Chunk::End(End::Stopped);
                         }
+                        bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+                        if self.until != Until::Forever {
+                            self.left -= bytes.len() as u64;
+                        }
                         self.offset += bytes.len() as u64;
                         self.before.clear();
                         self.before
@@ -162,7 +175,7 @@ impl LocalStream {
                     Ok(Err(error)) => return Chunk::End(End::Broken(error.to_string())),
                     Err(error) => return Chunk::End(End::Broken(error.to_string())),
                 }
-            } else if self.until == Until::End {
+            } else if self.until != Until::Forever {
                 return Chunk::End(End::Reached);
             }
             tokio::time::sleep(POLL).await;

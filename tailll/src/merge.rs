@@ -12,6 +12,8 @@
 //! - Above [`MERGE_BYTES`] the oldest go without waiting.
 //! - A line older than what has gone already goes as soon as it can, and is counted: [`Item::Late`] says it once a while.
 //! - The history of all sources that are there at the start is held until it is complete, or for [`HISTORY_HOLD`].
+//! - Lines without a time that follow one with a time (a stack trace) are not parted from it by lines of other sources: for
+//!   as long as [`RECORD_WAIT`] after a part of it arrived, and for at most [`RECORD_LINES`] lines.
 //! - A live line whose time is further than [`OWN_TIME_LIMIT`] from its arrival (a wrong clock, a wrong zone, bytes
 //!   read again after a break) is ordered by its arrival.
 
@@ -20,6 +22,8 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::mem::size_of;
 use std::time::{Duration, Instant};
+
+use joblog::Level;
 
 use crate::batch::{Age, Batch, Event, Line, Mark};
 use crate::source::SourceId;
@@ -42,6 +46,12 @@ pub const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 /// How far a line's time may be from its arrival to be believed.
 pub const OWN_TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long after a part of a record arrived others wait for the rest of it, where it seems that there is more.
+pub const RECORD_WAIT: Duration = Duration::from_millis(100);
+
+/// The most lines of a record that are kept together. What is longer is no record: a program that writes few times.
+pub const RECORD_LINES: u32 = 2_048;
 
 /// How often late lines are spoken of at most, for each host.
 pub const LATE_EVERY: Duration = Duration::from_secs(10);
@@ -144,8 +154,20 @@ pub struct Merger {
     hosts: Vec<Host>,
     host_by_name: HashMap<String, usize>,
     late_due: Option<Instant>,
+    /// The source whose record is being shown.
+    record: Option<OpenRecord>,
     /// The batch whose last lines were handed out; kept until the next call.
     spent: Option<Content>,
+}
+
+/// A record of which lines have gone and others may still come.
+#[derive(Debug, Clone, Copy)]
+struct OpenRecord {
+    slot: u32,
+    /// How many of its lines have gone.
+    lines: u32,
+    /// How long others wait for its next line, where there is reason to.
+    wait_until: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -173,6 +195,8 @@ struct Slot {
     spoke: Instant,
     /// The key of what it had last; the next ones are not smaller.
     last_key: i64,
+    /// Whether a line of it with a time has gone, so that those without one belong to it.
+    dated: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,6 +271,7 @@ impl Merger {
             hosts: Vec::new(),
             host_by_name: HashMap::new(),
             late_due: None,
+            record: None,
             spent: None,
         }
     }
@@ -339,7 +364,11 @@ impl Merger {
             Order::Arrival => (self.longest_waiting()?.slot, i64::MAX),
             Order::Time => {
                 let &Reverse((_, slot)) = self.heads.peek()?;
-                if !self.may_go(now) {
+                if let Some(slot) = self.slot_of_record() {
+                    // It has begun, so nothing is to be waited for.
+                    return self.take(slot, i64::MIN, now);
+                }
+                if self.record_deadline().is_some_and(|due| now < due) || !self.may_go(now) {
                     return None;
                 }
                 // The root's children hold the second best.
@@ -372,7 +401,30 @@ impl Merger {
                 }
             }
         };
+        // The record is waited for, whatever else could go.
+        let of_lines =
+            of_lines.map(|due| self.record_deadline().map_or(due, |record| record.max(due)));
         [of_lines, self.late_due].into_iter().flatten().min()
+    }
+
+    /// The source that has the next line of the record that is being shown.
+    fn slot_of_record(&self) -> Option<u32> {
+        let record = self.record?;
+        let slot = &self.slots[record.slot as usize];
+        let line = slot.queue.front()?.content.next_line()?;
+        (line.ts_ns.is_none() && slot.dated && record.lines < RECORD_LINES).then_some(record.slot)
+    }
+
+    /// Until when others wait for more of the record that is being shown.
+    fn record_deadline(&self) -> Option<Instant> {
+        let record = self.record?;
+        let slot = &self.slots[record.slot as usize];
+        let may_come = slot.queue.is_empty()
+            && slot.state != SlotState::Closed
+            && record.lines < RECORD_LINES
+            && !self.is_full()
+            && !self.is_draining();
+        record.wait_until.filter(|_| may_come)
     }
 
     fn is_draining(&self) -> bool {
@@ -403,6 +455,7 @@ impl Merger {
             queue: VecDeque::new(),
             spoke: now,
             last_key: i64::MIN,
+            dated: false,
         };
         let slot = if let Some(slot) = self.free.pop() {
             self.slots[slot as usize] = fresh;
@@ -496,11 +549,16 @@ impl Merger {
 
     /// Takes the first of a source: one mark, or lines up to the key where another source is next.
     fn take(&mut self, index: u32, second_key: i64, now: Instant) -> Option<Item<'_>> {
+        let mut lines_of_record = match self.record {
+            Some(record) if record.slot == index => record.lines,
+            _ => 0,
+        };
         let slot = &mut self.slots[index as usize];
         let id = slot.id;
         let piece = slot.queue.front_mut()?;
         let mut taken = 0..0;
         let mut gone = true;
+        let mut wait_until = None;
         if let Content::Lines {
             batch,
             next,
@@ -513,9 +571,17 @@ impl Merger {
             let limit = batch.lines.len().min(start + RUN_LINES);
             while let Some(line) = batch.lines[..limit].get(end) {
                 let key = key_of(line, *arrived_ns, last_key);
-                if key > second_key && end > start {
+                let continues = line.ts_ns.is_none() && slot.dated;
+                lines_of_record = if continues {
+                    lines_of_record.saturating_add(1)
+                } else {
+                    1
+                };
+                let stays = continues && lines_of_record <= RECORD_LINES;
+                if key > second_key && end > start && !stays {
                     break;
                 }
+                slot.dated |= line.ts_ns.is_some();
                 if key < self.printed_ns && self.order == Order::Time {
                     self.hosts[slot.host].count_late(line, *arrived_ns, self.printed_ns);
                 }
@@ -529,10 +595,24 @@ impl Merger {
                 self.hosts[slot.host].due = Some(due);
                 self.late_due = Some(self.late_due.map_or(due, |other| other.min(due)));
             }
+            // A trace that is being written, or one that is likely to follow.
+            if let Some(last) = batch.lines.get(end - 1)
+                && slot.dated
+                && (last.ts_ns.is_none() || last.level >= Some(Level::Error))
+                && last.age == Age::Live
+            {
+                wait_until = Some(batch.arrived + RECORD_WAIT);
+            }
             *next = end;
             gone = end == batch.lines.len();
             taken = start..end;
         }
+        self.record = Some(OpenRecord {
+            slot: index,
+            lines: lines_of_record,
+            wait_until,
+        });
+        let slot = &mut self.slots[index as usize];
         if gone {
             self.spent = slot.queue.pop_front().map(|piece| piece.content);
             if let Some(Content::Lines { batch, .. }) = &self.spent {
@@ -559,24 +639,34 @@ impl Merger {
         })
     }
 
-    /// Sets the head of a source whose first lines were taken. In the order of time it is the top of `heads`.
+    /// Sets the head of a source whose first lines were taken. In the order of time it is the top of `heads`, unless they
+    /// continued a record.
     fn after_taking(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
+        let slot = &self.slots[index as usize];
         let head = slot
             .queue
             .front()
-            .map(|piece| piece.content.key(slot.last_key));
-        if self.order == Order::Time
-            && let Some(mut top) = self.heads.peek_mut()
-        {
-            match head {
-                Some(key) => *top = Reverse((key, index)),
-                None => drop(PeekMut::pop(top)),
+            .map(|piece| Reverse((piece.content.key(slot.last_key), index)));
+        if self.order == Order::Time {
+            let is_top = self
+                .heads
+                .peek()
+                .is_some_and(|&Reverse((_, top))| top == index);
+            if !is_top {
+                // The lines continued a record, which is rare.
+                self.heads.retain(|&Reverse((_, slot))| slot != index);
+                self.heads.extend(head);
+            } else if let Some(mut top) = self.heads.peek_mut() {
+                match head {
+                    Some(head) => *top = head,
+                    None => drop(PeekMut::pop(top)),
+                }
             }
         }
         if head.is_some() {
             return;
         }
+        let slot = &self.slots[index as usize];
         if slot.state == SlotState::Closed {
             self.by_id.remove(&slot.id);
             self.free.push(index);
@@ -606,6 +696,14 @@ impl Merger {
 }
 
 impl Content {
+    /// Its next line, if it is of lines.
+    fn next_line(&self) -> Option<&Line> {
+        match self {
+            Self::Lines { batch, next, .. } => batch.lines.get(*next),
+            Self::Mark(_) | Self::Closed => None,
+        }
+    }
+
     /// What it is ordered by, after something with `last_key`.
     fn key(&self, last_key: i64) -> i64 {
         match self {

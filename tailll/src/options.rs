@@ -1,24 +1,32 @@
 //! What the program is to do: command line, environment and configuration, resolved. Only this travels on.
 //!
-//! A flag is stronger than the configuration, the configuration than the environment, the environment than the default.
-//! Nothing here reads the environment by itself except [`Environment::of_process`].
+//! Flags come here with what environment and configuration say in place of those not typed: see [`crate::settings`]. Nothing here reads the environment by itself except [`Environment::of_process`].
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jiff::tz::TimeZone;
-use joblog::Stream;
+use joblog::{Level, Stream};
 
 use crate::args::Args;
+use crate::as_role::{AsRole, AsRoleError};
+use crate::clusters_json;
 use crate::color::ColorChoice;
+use crate::command_line::CommandLine;
 use crate::config::{self, Config, ConfigFile, SshConfigFile};
+use crate::fold::Fold;
 use crate::instance::{self, BadName};
+use crate::login::UnknownHosts;
 use crate::merge::Order;
+use crate::moment::Moment;
 use crate::reader::History;
-use crate::render::Format;
-use crate::selection::{FileSelection, Streams};
+use crate::render::{Format, Looks};
+use crate::selection::{ExecutorOutput, FileSelection, Streams};
+use crate::ssh::Compression;
 use crate::target::{Target, TargetError};
+use crate::template::{MAX_TEMPLATE_BYTES, Template, TemplateError};
 
 /// Lines of history a file unless `--tail` says otherwise.
 pub const DEFAULT_HISTORY_LINES: u64 = 10;
@@ -30,6 +38,24 @@ pub enum Follow {
     Follow,
     /// End.
     Stop,
+}
+
+/// Whether instances that have ended are shown too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// No.
+    LeaveOut,
+    /// Yes: what is left of their logs, to the end.
+    Show,
+}
+
+/// What happens to a job that nobody knows yet, or that has no instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// A job that is known is waited for as long as it is followed; one that is not known is an error.
+    WhileFollowing,
+    /// It is waited for, known or not, followed or not.
+    UntilThere,
 }
 
 /// What is said on stderr beside errors.
@@ -55,19 +81,50 @@ pub enum Where {
 pub struct SshOptions {
     /// Which of OpenSSH's configuration files to read.
     pub config: SshConfigFile,
+    /// The program that connects instead of the library.
+    pub command: Option<CommandLine>,
     /// Files of known hosts instead of OpenSSH's; empty for those.
     pub known_hosts: Vec<PathBuf>,
     /// Key files instead of OpenSSH's; empty for those.
     pub identity_files: Vec<PathBuf>,
     /// Sessions on one connection before another is dialled, where configured.
     pub sessions_per_connection: Option<u16>,
+    /// What to do about hosts whose key nobody knows.
+    pub unknown: UnknownHosts,
     /// How long what runs on a host lives without a sign of life from here, where configured.
     pub heartbeat: Option<std::time::Duration>,
+    /// Whether to ask for compression where OpenSSH's configuration does not.
+    pub compression: Compression,
+}
+
+/// `--level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeastLevel(pub Level);
+
+impl FromStr for LeastLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Level::from_word(text.as_bytes())
+            .map(Self)
+            .ok_or_else(|| "write trace, debug, info, warn, error or fatal".to_owned())
+    }
+}
+
+/// Where lines come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// The targets.
+    Targets,
+    /// Standard input.
+    Stdin,
 }
 
 /// What the program is to do.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Where lines come from.
+    pub input: Input,
     /// What to follow.
     pub targets: Vec<Target>,
     /// How much of what is already there.
@@ -80,10 +137,24 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// Regular expressions whose matches stand out.
     pub highlight: Vec<String>,
+    /// When the first lines were written that are shown.
+    pub since: Option<Moment>,
+    /// When the last were.
+    pub until: Option<Moment>,
+    /// The least bad level that is shown.
+    pub level: Option<Level>,
+    /// What the fields of a line must fulfil.
+    pub conditions: Vec<String>,
     /// Which instances and files.
     pub selection: FileSelection,
+    /// Whether instances that have ended are shown too.
+    pub ended: Ended,
+    /// What happens to a job that has no instance yet.
+    pub wait: Wait,
     /// What a line looks like.
     pub format: Format,
+    /// What lines look like in the default format; the colours come from the configuration.
+    pub looks: Looks,
     /// In which order; `None` where neither flag nor configuration says: by time with more than one file.
     pub order: Option<Order>,
     /// When to colour.
@@ -92,6 +163,10 @@ pub struct Options {
     pub talk: Talk,
     /// The zone of timestamps without one, from the flag; a cluster's own is in the configuration.
     pub timezone: Option<TimeZone>,
+    /// The stage of jobs of the jobs directory, from the flag.
+    pub stage: Option<String>,
+    /// The command that runs the scripts as another user, from the flag.
+    pub as_role: Option<AsRole>,
     /// Whom to log in as, from the flag.
     pub user: Option<String>,
     /// Where a job's sandboxes are looked for.
@@ -109,12 +184,29 @@ pub enum OptionsError {
     /// A user that is none.
     #[error("--user: {0}")]
     User(BadName),
+    /// A stage that is none.
+    #[error("--stage: `{}` is no name: letters, digits, `_`, `.` and `-` can stand in one", .0.escape_debug())]
+    Stage(String),
+    /// A command that cannot be used.
+    #[error("--become: {0}")]
+    AsRole(AsRoleError),
     /// A zone that is none.
     #[error("--timezone: {0}")]
     Zone(ZoneError),
     /// An SSH configuration file that is none.
     #[error("--ssh-config: {0}")]
     SshConfig(String),
+    /// A template that is none.
+    #[error("--template: {0}")]
+    Template(TemplateError),
+    /// A file of a template that is none.
+    #[error("--template-file {}: {why}", .path.display().to_string().escape_debug())]
+    TemplateFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 /// Why a text is no time zone.
@@ -129,8 +221,12 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME`.
     pub xdg_config_home: Option<PathBuf>,
+    /// `$XDG_CACHE_HOME`.
+    pub xdg_cache_home: Option<PathBuf>,
     /// `$TAILLL_CONFIG`.
     pub tailll_config: Option<PathBuf>,
+    /// `$AURORA_CONFIG_ROOT`.
+    pub aurora_config_root: Option<PathBuf>,
     /// `$NO_COLOR`.
     pub no_color: Option<String>,
     /// The working directory.
@@ -148,11 +244,21 @@ impl Environment {
         Self {
             home: path("HOME"),
             xdg_config_home: path("XDG_CONFIG_HOME"),
+            xdg_cache_home: path("XDG_CACHE_HOME"),
             tailll_config: path("TAILLL_CONFIG"),
+            aurora_config_root: path("AURORA_CONFIG_ROOT"),
             no_color: std::env::var_os("NO_COLOR")
                 .map(|value| value.to_string_lossy().into_owned()),
             current_dir: std::env::current_dir().ok(),
         }
+    }
+
+    /// Where what can be asked for again is kept.
+    pub fn cache_folder(&self) -> Option<PathBuf> {
+        self.xdg_cache_home
+            .clone()
+            .filter(|path| path.is_absolute())
+            .or_else(|| self.home.as_ref().map(|home| home.join(".cache")))
     }
 
     /// Which configuration file to read; `flag` is what `--config` says.
@@ -174,6 +280,11 @@ impl Environment {
         ConfigFile::Usual(usual)
     }
 
+    /// Where Aurora's own lists of clusters lie.
+    pub fn clusters_json(&self) -> Vec<PathBuf> {
+        clusters_json::usual_files(self.aurora_config_root.as_deref(), self.home.as_deref())
+    }
+
     /// Whether the environment asks for no colour: `NO_COLOR` is set and not empty.
     fn forbids_color(&self) -> bool {
         self.no_color
@@ -191,10 +302,12 @@ impl Options {
     ) -> Result<Self, OptionsError> {
         let Args {
             targets,
+            stdin,
             lines,
             files,
             output,
             connection,
+            verb: _,
         } = args;
         let (mut good, mut bad) = (Vec::new(), Vec::new());
         for text in &targets {
@@ -209,6 +322,11 @@ impl Options {
         if let Some(user) = &connection.user {
             instance::check_user(user).map_err(OptionsError::User)?;
         }
+        if let Some(stage) = &files.stage
+            && joblog::JobKey::new("c", "r", stage, "n").is_err()
+        {
+            return Err(OptionsError::Stage(stage.clone()));
+        }
         let ssh_config = match connection.ssh_config.as_deref() {
             None => config.ssh.config.clone(),
             Some("none") => SshConfigFile::None,
@@ -218,9 +336,29 @@ impl Options {
                 SshConfigFile::File(path)
             }
         };
+        let zone = output
+            .timezone
+            .as_deref()
+            .map(parse_zone)
+            .transpose()
+            .map_err(OptionsError::Zone)?;
+        let looks = Looks {
+            json: output.json.unwrap_or_default(),
+            stamps: output.timestamps,
+            zone: zone.clone(),
+            template: template(output.template.as_deref(), output.template_file)?,
+            fold: if output.fold { Fold::On } else { Fold::Off },
+            palette: config.palette.clone(),
+        };
         Ok(Self {
             targets: good,
-            history: lines.tail.unwrap_or(History::Lines(DEFAULT_HISTORY_LINES)),
+            input: if stdin { Input::Stdin } else { Input::Targets },
+            history: match (lines.tail, &lines.since, &lines.until) {
+                (Some(history), _, _) => history,
+                (None, None, None) => History::Lines(DEFAULT_HISTORY_LINES),
+                // From then on, or up to then, all of it.
+                (None, _, _) => History::All,
+            },
             follow: if lines.no_follow {
                 Follow::Stop
             } else {
@@ -229,6 +367,10 @@ impl Options {
             include: lines.include,
             exclude: lines.exclude,
             highlight: lines.highlight,
+            since: lines.since,
+            until: lines.until,
+            level: lines.level.map(|LeastLevel(level)| level),
+            conditions: lines.conditions,
             selection: FileSelection {
                 streams: match (files.stdout, files.stderr) {
                     (true, false) => Streams::Only(Stream::Stdout),
@@ -236,34 +378,51 @@ impl Options {
                     _ => Streams::Both,
                 },
                 processes: files.process,
+                other_processes: files.exclude_process,
+                executor: if files.executor {
+                    ExecutorOutput::Always
+                } else {
+                    ExecutorOutput::WhereAlone
+                },
                 instances: files.instance,
                 hosts: files.host,
                 files: files.file,
+            },
+            ended: if files.ended {
+                Ended::Show
+            } else {
+                Ended::LeaveOut
+            },
+            wait: if lines.wait {
+                Wait::UntilThere
+            } else {
+                Wait::WhileFollowing
             },
             format: match (output.no_prefix, output.output) {
                 (true, _) => Format::Raw,
                 (false, format) => format.unwrap_or(Format::Default),
             },
-            order: output.order.or(config.output.order),
-            color: match (output.color, config.output.color) {
-                (Some(choice), _)
-                | (None, Some(choice @ (ColorChoice::Always | ColorChoice::Never))) => choice,
-                (None, Some(ColorChoice::Auto) | None) if environment.forbids_color() => {
-                    ColorChoice::Never
-                }
-                (None, Some(ColorChoice::Auto) | None) => ColorChoice::Auto,
+            looks,
+            order: output.order,
+            color: match output.color {
+                _ if output.no_color => ColorChoice::Never,
+                Some(choice @ (ColorChoice::Always | ColorChoice::Never)) => choice,
+                Some(ColorChoice::Auto) | None if environment.forbids_color() => ColorChoice::Never,
+                Some(ColorChoice::Auto) | None => ColorChoice::Auto,
             },
             talk: if output.only_log_lines {
                 Talk::OnlyLogLines
             } else {
                 Talk::All
             },
-            timezone: output
-                .timezone
+            timezone: zone,
+            stage: files.stage,
+            as_role: connection
+                .as_role
                 .as_deref()
-                .map(parse_zone)
+                .map(str::parse)
                 .transpose()
-                .map_err(OptionsError::Zone)?,
+                .map_err(OptionsError::AsRole)?,
             user: connection.user,
             place: if connection.local {
                 Where::Here
@@ -272,13 +431,49 @@ impl Options {
             },
             ssh: SshOptions {
                 config: ssh_config,
+                command: connection
+                    .ssh_command
+                    .or_else(|| config.ssh.command.clone()),
                 known_hosts: config.ssh.known_hosts.clone(),
                 identity_files: config.ssh.identity_files.clone(),
                 sessions_per_connection: config.ssh.sessions_per_connection,
+                unknown: if connection.accept_new {
+                    UnknownHosts::Accept
+                } else {
+                    UnknownHosts::AsConfigured
+                },
                 heartbeat: config.ssh.heartbeat,
+                compression: if connection.compress {
+                    Compression::On
+                } else {
+                    Compression::Off
+                },
             },
         })
     }
+}
+
+/// The template that was typed, or that a file holds.
+fn template(text: Option<&str>, file: Option<PathBuf>) -> Result<Option<Template>, OptionsError> {
+    if let Some(text) = text {
+        return text.parse().map(Some).map_err(OptionsError::Template);
+    }
+    let Some(path) = file else { return Ok(None) };
+    let failed = |why: String| OptionsError::TemplateFile {
+        path: path.clone(),
+        why,
+    };
+    let mut text = String::new();
+    std::fs::File::open(&path)
+        .and_then(|file| {
+            file.take(MAX_TEMPLATE_BYTES as u64 + 2)
+                .read_to_string(&mut text)
+        })
+        .map_err(|error| failed(error.to_string()))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    text.parse()
+        .map(Some)
+        .map_err(|error: TemplateError| failed(error.to_string()))
 }
 
 /// Reads a time zone: `UTC`, an offset such as `+02:00`, `local`, or a name of the system's time zone database.
@@ -347,6 +542,8 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::fields::JsonLines;
+    use crate::stamp::StampForm;
 
     fn resolve(
         flags: &[&str],
@@ -408,6 +605,58 @@ mod tests {
     }
 
     #[test]
+    fn looks_are_resolved() {
+        let looks = options(
+            &["-t=short", "-Z", "+02:00", "--fold", "--json", "raw", "x"],
+            "",
+        )
+        .looks;
+        assert_eq!(
+            (looks.stamps, looks.fold, looks.json),
+            (Some(StampForm::Short), Fold::On, JsonLines::Raw)
+        );
+        assert_eq!(looks.zone, offset("+02:00"));
+        assert_eq!(
+            options(&["-t", "x"], "").looks.stamps,
+            Some(StampForm::Default)
+        );
+        assert_eq!(options(&["-t", "x"], "").targets.len(), 1);
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("template");
+        std::fs::write(&path, "{ts} {line}\n").expect("to write");
+        let file = path.to_str().expect("a path");
+        assert_eq!(
+            options(&["-T", file, "x"], "").looks.template,
+            options(&["--template", "{ts} {line}", "x"], "")
+                .looks
+                .template
+        );
+        std::fs::write(&path, "{lime}").expect("to write");
+        let error = |flags: &[&str]| {
+            resolve(flags, "", &Environment::default())
+                .expect_err("a bad template")
+                .to_string()
+        };
+        for (message, wanted) in [
+            (
+                error(&["-T", file, "x"]),
+                "at character 2: there is no field `lime`; there is ts, time",
+            ),
+            (
+                error(&["--template", "x", "x"]),
+                "--template: at character 2: there is no field in it",
+            ),
+            (
+                error(&["-T", "/no/such/file", "x"]),
+                "--template-file /no/such/file: ",
+            ),
+        ] {
+            assert!(message.contains(wanted), "{message}");
+        }
+    }
+
+    #[test]
     fn the_last_of_follow_and_no_follow_wins() {
         assert_eq!(
             options(&["--no-follow", "-f", "hello"], "").follow,
@@ -420,44 +669,29 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_beats_the_configuration_and_that_the_environment() {
+    fn no_color_is_weaker_than_a_word_for_colour() {
         let quiet = Environment {
             no_color: Some("1".into()),
             ..Environment::default()
         };
-        let color = |flags: &[&str], config: &str, environment: &Environment| {
-            resolve(flags, config, environment)
-                .expect("good options")
-                .color
+        let color = |flags: &[&str], environment: &Environment| {
+            resolve(flags, "", environment).expect("good options").color
         };
-        let always = "[output]\ncolor = 'always'\n";
-        assert_eq!(color(&["x"], "", &quiet), ColorChoice::Never);
+        assert_eq!(color(&["x"], &quiet), ColorChoice::Never);
+        assert_eq!(color(&["--color", "auto", "x"], &quiet), ColorChoice::Never);
         assert_eq!(
-            color(&["x"], "[output]\ncolor = 'auto'\n", &quiet),
-            ColorChoice::Never
-        );
-        assert_eq!(color(&["x"], always, &quiet), ColorChoice::Always);
-        assert_eq!(
-            color(&["--color", "never", "x"], always, &quiet),
-            ColorChoice::Never
+            color(&["--color", "always", "x"], &quiet),
+            ColorChoice::Always
         );
         assert_eq!(
-            color(&["--color", "auto", "x"], "", &quiet),
-            ColorChoice::Auto
+            color(&["--no-color", "x"], &Environment::default()),
+            ColorChoice::Never
         );
         let empty = Environment {
             no_color: Some(String::new()),
             ..Environment::default()
         };
-        assert_eq!(color(&["x"], "", &empty), ColorChoice::Auto);
-        assert_eq!(
-            options(&["x"], "[output]\norder = 'arrival'\n").order,
-            Some(Order::Arrival)
-        );
-        assert_eq!(
-            options(&["--order", "time", "x"], "[output]\norder = 'arrival'\n").order,
-            Some(Order::Time)
-        );
+        assert_eq!(color(&["x"], &empty), ColorChoice::Auto);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ use tokio::time::Instant;
 
 use crate::color::StreamKind;
 use crate::escape;
+use crate::exit::Exit;
+use crate::lock::lock;
 
 /// The most items that wait to be written.
 pub const QUEUE_ITEMS: usize = 16;
@@ -42,6 +44,9 @@ const WOULD_BLOCK_DELAY: Duration = Duration::from_millis(5);
 
 /// The columns of a terminal that does not say how many it has.
 const DEFAULT_COLUMNS: usize = 80;
+
+/// Lines for standard error that are kept while somebody is asked; further ones are dropped.
+const HELD_LINES: usize = 1_000;
 
 const ERASE_LINE: &[u8] = b"\r\x1b[2K";
 
@@ -92,6 +97,41 @@ enum Item {
     Data(Vec<u8>),
     Talk(String),
     Status(Option<String>),
+    /// Somebody is asked on the terminal: write nothing there until the other side is gone.
+    Pause {
+        paused: oneshot::Sender<()>,
+        resume: oneshot::Receiver<()>,
+    },
+}
+
+/// Nothing is written to the terminal while it lives.
+#[derive(Debug)]
+pub struct Pause {
+    /// Only dropped.
+    _resume: oneshot::Sender<()>,
+}
+
+/// Keeps the output from the terminal for a while; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pauser(mpsc::WeakSender<Item>);
+
+impl Pauser {
+    /// Takes the status line away and writes nothing more to the terminal until the value is dropped. Where standard output
+    /// is no terminal, data goes on; what is said meanwhile is said later.
+    ///
+    /// # Errors
+    /// When the output has ended.
+    pub async fn pause(&self) -> Result<Pause, Closed> {
+        let (paused, is_paused) = oneshot::channel();
+        let (pause, resume) = oneshot::channel();
+        let sender = self.0.upgrade().ok_or(Closed)?;
+        sender
+            .send(Item::Pause { paused, resume })
+            .await
+            .map_err(|_| Closed)?;
+        is_paused.await.map_err(|_| Closed)?;
+        Ok(Pause { _resume: pause })
+    }
 }
 
 /// Sends to the thread.
@@ -146,6 +186,23 @@ where
     Ok((Handle { sender, spare }, Running { end }))
 }
 
+/// Starts the thread with the streams of the process.
+pub fn start_process(options: OutputOptions) -> Result<(Handle, Running), OutputError> {
+    start(io::stdout(), io::stderr(), options)
+}
+
+/// Writes a text that is ready, where nothing is followed. A reader that has left is no error.
+///
+/// # Errors
+/// When standard output takes no more.
+pub fn print(text: &[u8]) -> Result<Exit, OutputError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(OutputError::Write(error)),
+        Ok(()) | Err(_) => Ok(Exit::Success),
+    }
+}
+
 /// The columns of the terminal now.
 pub fn terminal_columns() -> usize {
     match crossterm::terminal::size() {
@@ -191,6 +248,11 @@ impl Handle {
         self.send(Item::Status(line)).await
     }
 
+    /// For who asks people. It does not keep the output from ending.
+    pub fn pauser(&self) -> Pauser {
+        Pauser(self.sender.downgrade())
+    }
+
     /// Waits until nothing is written any more.
     pub async fn closed(&self) {
         self.sender.closed().await;
@@ -198,11 +260,7 @@ impl Handle {
 
     /// An empty buffer, maybe one that has been used for [`Handle::data`] before.
     pub fn buffer(&self) -> Vec<u8> {
-        self.spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
-            .unwrap_or_default()
+        lock(&self.spare).pop().unwrap_or_default()
     }
 
     async fn send(&self, item: Item) -> Result<(), Closed> {
@@ -253,13 +311,13 @@ impl<O: Write, E: Write> Writer<O, E> {
                 }
             };
             let Some(item) = item else { break };
-            let mut result = self.take(item);
+            let mut result = self.take(item, &mut items).await;
             // What is there already comes first, so that the status line does not flicker.
             for _ in 0..QUEUE_ITEMS {
                 let (Ok(()), Ok(item)) = (&result, items.try_recv()) else {
                     break;
                 };
-                result = self.take(item);
+                result = self.take(item, &mut items).await;
             }
             if let Err(error) = result {
                 self.erase();
@@ -279,7 +337,7 @@ impl<O: Write, E: Write> Writer<O, E> {
         Ok(Ended::Finished)
     }
 
-    fn take(&mut self, item: Item) -> io::Result<()> {
+    async fn take(&mut self, item: Item, items: &mut mpsc::Receiver<Item>) -> io::Result<()> {
         match item {
             Item::Data(bytes) => {
                 self.erase();
@@ -291,8 +349,57 @@ impl<O: Write, E: Write> Writer<O, E> {
                 self.say(&line);
             }
             Item::Status(status) => self.status = status,
+            Item::Pause { paused, resume } => {
+                self.erase();
+                // Whoever asked for it may have gone, which ends the pause too.
+                let _ = paused.send(());
+                return self.wait_while_paused(resume, items).await;
+            }
         }
         Ok(())
+    }
+
+    async fn wait_while_paused(
+        &mut self,
+        mut resume: oneshot::Receiver<()>,
+        items: &mut mpsc::Receiver<Item>,
+    ) -> io::Result<()> {
+        if self.options.stdout == StreamKind::Terminal {
+            // Those who send wait as for a slow reader.
+            let _ = resume.await;
+            return Ok(());
+        }
+        let mut held = Vec::new();
+        let result = loop {
+            let item = tokio::select! {
+                _ = &mut resume => break Ok(()),
+                item = items.recv() => item,
+            };
+            match item {
+                Some(Item::Data(bytes)) => {
+                    if let Err(error) = write_patiently(&mut self.stdout, &bytes) {
+                        break Err(error);
+                    }
+                    self.give_back(bytes);
+                }
+                Some(Item::Talk(line)) if held.len() < HELD_LINES => held.push(line),
+                Some(Item::Talk(_)) => {}
+                Some(Item::Status(status)) => self.status = status,
+                // The one who asks next gets the terminal at once.
+                Some(Item::Pause {
+                    paused,
+                    resume: next,
+                }) => {
+                    let _ = paused.send(());
+                    resume = next;
+                }
+                None => break Ok(()),
+            }
+        };
+        for line in held {
+            self.say(&line);
+        }
+        result
     }
 
     fn give_back(&self, mut buffer: Vec<u8>) {
@@ -300,7 +407,7 @@ impl<O: Write, E: Write> Writer<O, E> {
             return;
         }
         buffer.clear();
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = lock(&self.spare);
         if spare.len() < SPARE_BUFFERS {
             spare.push(buffer);
         }
@@ -560,6 +667,42 @@ mod tests {
                 assert_eq!(handle.data(b"more".to_vec()).await, Err(Closed));
                 assert_eq!(format!("{:?}", running.wait().await), wanted);
                 assert_eq!(screen.text(), "some lines\n");
+            });
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_to_the_terminal_while_somebody_is_asked() {
+        for stdout in [StreamKind::Terminal, StreamKind::Pipe] {
+            runtime().block_on(async {
+                let (shown, said) = (Screen::default(), Screen::default());
+                let streams = options(stdout, StreamKind::Terminal);
+                let (handle, running) = start(shown.clone(), said.clone(), streams).unwrap();
+                handle.status(Some("connected 1/2".into())).await.unwrap();
+                settle(
+                    &said,
+                    "connected 1/2"
+                        .get(..usize::from(stdout == StreamKind::Terminal) * 13)
+                        .unwrap(),
+                )
+                .await;
+                let pause = handle.pauser().pause().await.unwrap();
+                let before = said.text();
+                handle.talk("gone").await.unwrap();
+                handle.status(Some("connected 2/2".into())).await.unwrap();
+                handle.data(b"line\n".to_vec()).await.unwrap();
+                if stdout == StreamKind::Pipe {
+                    settle(&shown, "line\n").await;
+                } else {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    assert_eq!(shown.text(), "");
+                }
+                assert_eq!(said.text(), before);
+                drop(pause);
+                settle(&shown, "line\n").await;
+                drop(handle);
+                assert_eq!(running.wait().await.unwrap(), Ended::Finished);
+                assert!(said.text().contains("gone\n"), "{}", said.text());
             });
         }
     }

@@ -11,6 +11,11 @@ use std::collections::HashMap;
 
 use crate::color::Depth;
 use crate::source::InstanceLabel;
+use crate::styled::Codes;
+
+mod settings;
+
+pub use settings::{Color, ColorError, PaletteSettings};
 
 /// Colours of xterm's 256 that have a contrast of at least 3 on black and on white, hold no red, and stay apart for
 /// the red-blind and the green-blind; ordered so that those close in the list are far apart for everyone.
@@ -28,6 +33,7 @@ const HOSTS_REMEMBERED: usize = 16_384;
 #[derive(Debug)]
 pub struct Palette {
     depth: Depth,
+    settings: PaletteSettings,
     /// The slots of unnumbered instances by job and host.
     hosts: HashMap<(String, String), usize>,
 }
@@ -35,15 +41,34 @@ pub struct Palette {
 impl Palette {
     /// A palette of that many colours.
     pub fn new(depth: Depth) -> Self {
+        Self::with(depth, PaletteSettings::default())
+    }
+
+    /// The same with the colours of the configuration.
+    pub fn with(depth: Depth, settings: PaletteSettings) -> Self {
         Self {
             depth,
+            settings,
             hosts: HashMap::new(),
+        }
+    }
+
+    /// The escape sequences of styles.
+    pub(crate) fn codes(&self) -> Codes {
+        Codes {
+            levels: self.settings.level_codes(self.depth),
         }
     }
 
     /// The escape sequence that switches an instance's colour on.
     pub fn start(&mut self, label: &InstanceLabel) -> String {
+        if let Some(color) = self.settings.pinned(label) {
+            return color.start(self.depth);
+        }
         let slot = self.slot(label);
+        if let Some(color) = self.settings.colors.get(slot) {
+            return color.start(self.depth);
+        }
         match self.depth {
             Depth::Palette256 => format!("\x1b[38;5;{}m", PALETTE_256[slot]),
             Depth::Sixteen => format!("\x1b[{}m", PALETTE_16[slot]),
@@ -52,6 +77,7 @@ impl Palette {
 
     fn slots(&self) -> usize {
         match self.depth {
+            _ if !self.settings.colors.is_empty() => self.settings.colors.len(),
             Depth::Palette256 => PALETTE_256.len(),
             Depth::Sixteen => PALETTE_16.len(),
         }

@@ -6,15 +6,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 
-use crate::dial::{DialGate, Handshake};
+use crate::connection::{Connection, Dial, Input, Output};
+use crate::dialler::Dialler;
 use crate::instance::Login;
-use crate::ssh::{ConnectError, Connection, Dial, ExecError, Input, Output};
+use crate::lock::lock;
+use crate::ssh::{ConnectError, ExecError};
 use crate::status::State as HostState;
 use crate::transport::OpenError;
 
@@ -64,7 +66,7 @@ pub struct Pool {
 }
 
 struct Shared {
-    gate: DialGate,
+    dialler: Dialler,
     resolve: Resolver,
     report: Reporter,
     patience: Patience,
@@ -100,7 +102,7 @@ impl Pool {
     pub fn new(options: PoolOptions) -> Self {
         Self {
             shared: Arc::new(Shared {
-                gate: DialGate::default(),
+                dialler: Dialler::default(),
                 resolve: options.resolve,
                 report: options.report,
                 patience: options.patience,
@@ -154,6 +156,8 @@ struct State {
     cut_off: u32,
     retry: Option<(Instant, String)>,
     refused: Option<String>,
+    /// How many sessions the last connection could have by its nature.
+    sessions_a_dial: Option<u32>,
 }
 
 struct Pooled {
@@ -161,6 +165,8 @@ struct Pooled {
     connection: Arc<Connection>,
     in_use: u32,
     limit: u32,
+    /// What the limit is when the server has refused nothing.
+    most: u32,
     lowered: Option<Instant>,
 }
 
@@ -298,14 +304,14 @@ impl HostPool {
         state
             .connections
             .retain(|pooled| !pooled.connection.is_closed());
-        let sessions = self.shared.sessions;
+        let sessions = state.sessions_a_dial.unwrap_or(self.shared.sessions);
         for pooled in &mut state.connections {
             if pooled
                 .lowered
                 .is_some_and(|at| now.duration_since(at) > LOWERED_FOR)
             {
                 pooled.lowered = None;
-                pooled.limit = sessions;
+                pooled.limit = pooled.most;
             }
             if pooled.in_use < pooled.limit {
                 pooled.in_use += 1;
@@ -364,20 +370,12 @@ impl HostPool {
         if self.state().connections.is_empty() && self.state().failures == 0 {
             self.report(HostState::Waiting);
         }
-        let slot = self
-            .shared
-            .gate
-            .enter(&format!("{}:{}", dial.hostname, dial.port))
-            .await;
-        if self.state().connections.is_empty() && self.state().failures == 0 {
-            self.report(HostState::Connecting);
-        }
-        let result = Connection::open(dial).await;
-        slot.finish(if matches!(result, Err(ConnectError::CutOff)) {
-            Handshake::CutOff
-        } else {
-            Handshake::Done
-        });
+        let on_turn = || {
+            if self.state().connections.is_empty() && self.state().failures == 0 {
+                self.report(HostState::Connecting);
+            }
+        };
+        let result = self.shared.dialler.connect_by(dial, on_turn).await;
         match result {
             Ok(connection) => {
                 let mut state = self.state();
@@ -386,17 +384,25 @@ impl HostPool {
                 state.failures = 0;
                 state.cut_off = 0;
                 state.retry = None;
+                let most = self.shared.sessions.min(connection.sessions_at_most());
+                state.sessions_a_dial = Some(most);
                 state.connections.push(Pooled {
                     id,
                     connection: Arc::new(connection),
                     in_use: 0,
-                    limit: self.shared.sessions,
+                    limit: most,
+                    most,
                     lowered: None,
                 });
                 drop(state);
                 self.report(HostState::Connected);
                 Ok(())
             }
+            // The place is free again while somebody thinks about it.
+            Err(ConnectError::UnknownKey(key)) => match Box::pin(dial.ask_about(&key)).await {
+                Ok(()) => Ok(()),
+                Err(why) => Err(self.give_up(why)),
+            },
             Err(error) if !error.may_pass() => Err(self.give_up(error.to_string())),
             Err(error) => self.back_off(&error),
         }
@@ -411,7 +417,7 @@ impl HostPool {
 
     fn back_off(&self, error: &ConnectError) -> Result<(), OpenError> {
         let why = error.to_string();
-        let busy = matches!(error, ConnectError::CutOff);
+        let busy = error.is_busy();
         let failures = {
             let mut state = self.state();
             // A server that is busy is no failure until it has been so for long.
@@ -475,8 +481,4 @@ impl Drop for Dialling<'_> {
         self.0.state().dialling -= 1;
         self.0.host.changed.notify_waiters();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

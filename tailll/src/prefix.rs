@@ -16,6 +16,9 @@ use joblog::Stream;
 use crate::escape;
 use crate::source::{FileLabel, InstanceLabel, Source, SourceId};
 
+/// What an executor's own output is called where a process's name would stand.
+const EXECUTOR: &str = "executor";
+
 /// The most columns of a name; longer ones lose their middle.
 pub const NAME_COLUMNS: usize = 40;
 
@@ -191,6 +194,10 @@ impl Prefixes {
                 change_count(&mut self.processes, process.clone(), change);
                 change_count(&mut self.streams, *stream, change);
             }
+            FileLabel::Executor { stream } => {
+                change_count(&mut self.processes, EXECUTOR.to_owned(), change);
+                change_count(&mut self.streams, *stream, change);
+            }
             FileLabel::Plain { path } => change_count(&mut self.paths, parts(path, '/'), change),
         }
     }
@@ -285,21 +292,20 @@ impl Prefixes {
             Name::Shown => shorten(&escape::text(&self.name(&source.instance)), NAME_COLUMNS),
             Name::LeftOut => String::new(),
         };
+        let of_stream = |stream: &Stream| match (self.shape.streams, stream) {
+            (Column::Same, _) => "",
+            (Column::Differs, Stream::Stdout) => "out",
+            (Column::Differs, Stream::Stderr) => "err",
+        };
+        let of_process = |process: &str| match self.shape.processes {
+            Column::Differs => process.to_owned(),
+            Column::Same => String::new(),
+        };
         let (file, stream) = match &source.file {
             FileLabel::Process {
                 process, stream, ..
-            } => (
-                if self.shape.processes == Column::Differs {
-                    process.clone()
-                } else {
-                    String::new()
-                },
-                match (self.shape.streams, stream) {
-                    (Column::Same, _) => "",
-                    (Column::Differs, Stream::Stdout) => "out",
-                    (Column::Differs, Stream::Stderr) => "err",
-                },
-            ),
+            } => (of_process(process), of_stream(stream)),
+            FileLabel::Executor { stream } => (of_process(EXECUTOR), of_stream(stream)),
             FileLabel::Plain { path } if self.shape.paths == Column::Differs => {
                 (without_shared(path, '/', self.shape.shared_path_parts), "")
             }

@@ -16,6 +16,8 @@ use crate::assemble::{Arrival, Assembler, LineSettings};
 use crate::batch::{Age, Batch, Event, Mark};
 use crate::chain::{ChainKey, Layout, Link};
 use crate::clock::Clock;
+use crate::moment;
+use crate::seek::{Found, Search, Step, WINDOW_BYTES};
 use crate::source::{InstanceLabel, Source, SourceId};
 use crate::tracker::{Begin, Hold, Progress};
 use crate::transport::{
@@ -37,6 +39,11 @@ const HISTORY_BYTES: u64 = 256 * 1024 * 1024;
 /// Pauses after failures that may pass.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// How often in a row a file may fail to open before it is said.
+const RETRIES_UNSAID: u32 = 3;
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// How often in a row a file may not be found for it to count as gone.
 const LOOKS: u32 = 3;
@@ -82,17 +89,21 @@ impl Sink {
 
     async fn open_source(&self, label: &Arc<InstanceLabel>, link: &Link) -> Result<SourceId, Done> {
         let id = SourceId(self.sources.fetch_add(1, Ordering::Relaxed));
-        let source = Source {
-            instance: label.clone(),
-            file: link.label.clone(),
-            path: link.stat.path.clone(),
-        };
-        self.send(Event::Opened(id, Arc::new(source))).await?;
+        self.send(Event::Opened(id, Arc::new(source_of(label, link))))
+            .await?;
         Ok(id)
     }
 
     fn arrival(&self) -> Arrival {
         self.clock.arrival()
+    }
+}
+
+fn source_of(label: &Arc<InstanceLabel>, link: &Link) -> Source {
+    Source {
+        instance: label.clone(),
+        file: link.label.clone(),
+        path: link.stat.path.clone(),
     }
 }
 
@@ -211,6 +222,7 @@ impl Reader {
             held_bytes: 0,
             caught_up_at: None,
             retries: 0,
+            said: None,
             reader: self,
         };
         let outcome = tokio::select! {
@@ -237,6 +249,8 @@ struct Reading {
     /// The offset at which the history ends, until it is reached.
     caught_up_at: Option<u64>,
     retries: u32,
+    /// The failure that was said last.
+    said: Option<String>,
 }
 
 /// What became of an open file.
@@ -298,7 +312,9 @@ impl Reading {
         self.position = offset;
         self.before.clear();
         self.caught_up_at = history_end;
-        self.assembler = Some(Assembler::new(self.id, offset, &sink.lines, sink.arrival()));
+        let source = source_of(&self.reader.label, &self.reader.link);
+        self.assembler =
+            Some(Assembler::new(self.id, offset, &sink.lines, sink.arrival()).of(&source));
     }
 
     /// Reads from the offset on until the stream ends.
@@ -321,7 +337,9 @@ impl Reading {
                 Chunk::End(End::Broken(why)) => {
                     // Connections are dialled with pauses of their own; this one is for a disk that fails again and again.
                     match self.reader.until {
-                        Until::End => self.failed(OpenError::Failed(why)).await?,
+                        Until::End | Until::Bytes(_) => {
+                            self.failed(OpenError::Failed(why)).await?;
+                        }
                         Until::Forever => tokio::time::sleep(RETRY_FIRST).await,
                     }
                     return Ok(Turn::Resume);
@@ -370,7 +388,11 @@ impl Reading {
             let arrival = self.reader.sink.arrival();
             if let Some(assembler) = &mut self.assembler {
                 let batch = assembler.push(now, arrival, age);
+                let has_passed = assembler.has_passed();
                 self.emit(batch).await?;
+                if has_passed {
+                    return Err(Done(Outcome::Reached));
+                }
             }
             if self.caught_up_at == Some(self.position) {
                 self.caught_up().await?;
@@ -520,7 +542,14 @@ impl Reading {
             other if self.reader.until == Until::End && self.retries >= 3 => Err(Done(
                 Outcome::Failed(format!("{}: {other}", self.display_path())),
             )),
-            _ => {
+            other => {
+                // What does not pass quickly is said, once.
+                let why = other.to_string();
+                if self.retries >= RETRIES_UNSAID && self.said.as_ref() != Some(&why) {
+                    self.mark(Mark::Note(format!("cannot be read: {why}; trying again")))
+                        .await?;
+                    self.said = Some(why);
+                }
                 self.pause().await;
                 Ok(())
             }
@@ -658,10 +687,26 @@ impl Reading {
         &mut self,
         older: Vec<Link>,
     ) -> Result<Option<(ByteStream, Vec<u8>)>, Done> {
+        let span = self.reader.sink.lines.filter.span();
+        let older: Vec<Link> = older
+            .into_iter()
+            .take_while(|link| !ended_before(link, span.since_ns))
+            .collect();
         let wanted = match self.reader.history {
+            // Not opened until something is written to it.
+            _ if ended_before(&self.reader.link, span.since_ns) => {
+                let size = self.reader.link.stat.size;
+                self.start_at(size, None);
+                self.caught_up().await?;
+                return match self.reader.until {
+                    Until::Forever => Ok(None),
+                    Until::End | Until::Bytes(_) => Err(Done(Outcome::Reached)),
+                };
+            }
+            History::All if span.begins() => return self.begin_since(older, span.since_ns).await,
             History::All => {
                 for link in older.iter().rev() {
-                    self.send_older(link, 0).await?;
+                    self.send_older(link, at_offset(0), None).await?;
                 }
                 let size = self.reader.link.stat.size;
                 self.start_at(0, Some(size));
@@ -702,6 +747,111 @@ impl Reading {
                 Ok(Some((stream, Vec::new())))
             }
             None => Ok(None),
+        }
+    }
+
+    /// Finds where the lines since a time begin, sends those of older files, and begins there.
+    async fn begin_since(
+        &mut self,
+        older: Vec<Link>,
+        since_ns: i64,
+    ) -> Result<Option<(ByteStream, Vec<u8>)>, Done> {
+        let own = self.reader.link.clone();
+        let Some(found) = self.seek(&own, since_ns).await? else {
+            // Renamed or removed meanwhile: as with the last lines.
+            self.start_at(0, None);
+            self.caught_up().await?;
+            return Ok(None);
+        };
+        let mut oldest = found;
+        let mut parts = Vec::new();
+        for link in older {
+            if begin_of(oldest) > 0 {
+                break;
+            }
+            if let Some(found) = self.seek(&link, since_ns).await? {
+                parts.push((link, found));
+                oldest = found;
+            }
+        }
+        let last = parts.len();
+        let zone = self.reader.sink.lines.zone.clone();
+        let note = move |place: usize, found: Found| {
+            match found {
+            Found::At {
+                offset: 0,
+                first_ns: Some(first_ns),
+            } if place == last && first_ns > since_ns => {
+                Some(format!("begins at {}", moment::show(first_ns, &zone)))
+            }
+            Found::At { .. } => None,
+            Found::Undated => Some(
+                "its lines have no times: all of it is shown, since something was written after the time of --since"
+                    .to_owned(),
+            ),
+            Found::Unordered => {
+                Some("its times go back: all of it is read to find what is asked for".to_owned())
+            }
+        }
+        };
+        for (place, (link, found)) in parts.into_iter().enumerate().rev() {
+            self.send_older(&link, found, note(place + 1, found))
+                .await?;
+        }
+        let start = begin_of(found);
+        self.start_at(start, Some(own.stat.size.max(start)));
+        if found == Found::Unordered
+            && let Some(assembler) = &mut self.assembler
+        {
+            assembler.expect_disorder();
+        }
+        if let Some(text) = note(0, found) {
+            self.mark(Mark::Note(text)).await?;
+        }
+        if own.stat.size <= start {
+            self.caught_up().await?;
+        }
+        Ok(None)
+    }
+
+    /// Finds where the lines since a time begin in a file. Nothing where it is another file by now.
+    async fn seek(&mut self, link: &Link, since_ns: i64) -> Result<Option<Found>, Done> {
+        let zone = self.reader.sink.lines.zone.clone();
+        let written_ns = link.stat.modified_s.saturating_mul(NANOS_PER_SECOND);
+        let mut search = Search::new(since_ns, link.stat.size, &zone, written_ns);
+        loop {
+            let at = match search.step() {
+                Step::Done(found) => return Ok(Some(found)),
+                Step::Read { at } => at,
+            };
+            let opened = self
+                .reader
+                .transport
+                .open(&link.stat.path, Start::At(at), Until::Bytes(WINDOW_BYTES))
+                .await;
+            let mut stream = match opened {
+                Ok((header, stream)) if header.id == link.stat.id => stream,
+                Ok(_)
+                | Err(OpenError::Gone | OpenError::NotRegular | OpenError::Shorter { .. }) => {
+                    return Ok(None);
+                }
+                Err(error) => {
+                    self.failed(error).await?;
+                    continue;
+                }
+            };
+            let mut window = Vec::with_capacity(WINDOW_BYTES as usize);
+            let end = loop {
+                match stream.next().await {
+                    Chunk::Data(bytes) => window.extend_from_slice(&bytes),
+                    Chunk::End(end) => break end,
+                }
+            };
+            match end {
+                End::Reached => search.take(&window),
+                End::Stopped => return Ok(None),
+                End::Broken(why) => self.failed(OpenError::Failed(why)).await?,
+            }
         }
     }
 
@@ -786,16 +936,29 @@ impl Reading {
             parts.push((link, tail.start));
         }
         for (link, start) in parts.into_iter().rev() {
-            self.send_older(link, start).await?;
+            self.send_older(link, at_offset(start), None).await?;
         }
         Ok(())
     }
 
     /// Sends an older file from an offset on, as a source of its own. If it cannot be read it is passed over with a mark.
-    async fn send_older(&mut self, link: &Link, start: u64) -> Result<(), Done> {
+    async fn send_older(
+        &mut self,
+        link: &Link,
+        found: Found,
+        note: Option<String>,
+    ) -> Result<(), Done> {
+        let start = begin_of(found);
         let sink = self.reader.sink.clone();
         let id = sink.open_source(&self.reader.label, link).await?;
-        let mut assembler = Assembler::new(id, start, &sink.lines, sink.arrival());
+        let source = source_of(&self.reader.label, link);
+        let mut assembler = Assembler::new(id, start, &sink.lines, sink.arrival()).of(&source);
+        if found == Found::Unordered {
+            assembler.expect_disorder();
+        }
+        if let Some(text) = note {
+            sink.send(Event::Mark(id, Mark::Note(text))).await?;
+        }
         match self
             .reader
             .transport
@@ -808,6 +971,9 @@ impl Reading {
                         Chunk::Data(bytes) => {
                             sink.batch(assembler.push(&bytes, sink.arrival(), Age::History))
                                 .await?;
+                            if assembler.has_passed() {
+                                break;
+                            }
                         }
                         Chunk::End(End::Reached) => break,
                         Chunk::End(End::Stopped | End::Broken(_)) => {
@@ -874,6 +1040,32 @@ fn last_lines(bytes: &[u8], wanted: u64) -> (usize, u64) {
         }
     }
     (0, lines + 1)
+}
+
+fn at_offset(offset: u64) -> Found {
+    Found::At {
+        offset,
+        first_ns: None,
+    }
+}
+
+/// Where what was found begins.
+fn begin_of(found: Found) -> u64 {
+    match found {
+        Found::At { offset, .. } => offset,
+        Found::Undated | Found::Unordered => 0,
+    }
+}
+
+/// Whether a file was last written before a time, so that no line of it can be later.
+fn ended_before(link: &Link, since_ns: i64) -> bool {
+    // Written at any time within the second.
+    let written_ns = link
+        .stat
+        .modified_s
+        .saturating_add(1)
+        .saturating_mul(NANOS_PER_SECOND);
+    written_ns <= since_ns
 }
 
 /// Keeps the last bytes of the file before the offset.

@@ -14,8 +14,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::as_role::Become;
+use crate::causes::plain;
+use crate::connection::{Input, Output};
 use crate::pool::{HostPool, Place};
-use crate::ssh::{Input, Output, Said};
+use crate::ssh::Said;
 use crate::transport::{
     Chunk, End, FileId, FileKind, FileStat, Header, Listing, OpenError, Pattern, Start, Until,
 };
@@ -46,8 +49,8 @@ pub struct RemoteFiles {
 /// How the shell on a host is used.
 #[derive(Debug, Clone)]
 pub struct ShellSettings {
-    /// The command that reads a script on its standard input: `exec sh`.
-    pub shell: String,
+    /// The command that runs the shell as another user than the login's.
+    pub as_role: Option<Become>,
     /// How long the remote side lives without a heartbeat.
     pub heartbeat: Duration,
 }
@@ -55,11 +58,46 @@ pub struct ShellSettings {
 impl Default for ShellSettings {
     fn default() -> Self {
         Self {
-            shell: "exec sh".to_owned(),
+            as_role: None,
             heartbeat: HEARTBEAT,
         }
     }
 }
+
+impl ShellSettings {
+    /// The command that reads a script on its standard input.
+    fn shell(&self) -> String {
+        match &self.as_role {
+            Some(command) => command.shell(),
+            None => "exec sh".to_owned(),
+        }
+    }
+
+    /// What it means that the command ended with this status before the script said anything: that it may not be used.
+    fn refusal(&self, status: u32, stderr: &str) -> Option<OpenError> {
+        let command = self.as_role.as_ref()?;
+        if !BECOME_STATUS.contains(&status) {
+            return None;
+        }
+        let said: Vec<&str> = stderr
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let said = if said.is_empty() {
+            "it says nothing".to_owned()
+        } else {
+            plain(&said.join("; "))
+        };
+        Some(OpenError::Refused(format!(
+            "`{command}` was refused with status {status}: {said}; the login must be allowed to run `sh` by it without a password \
+             (for sudo: a rule with NOPASSWD), or choose another command with --become or `become`"
+        )))
+    }
+}
+
+/// The statuses of a command that is not allowed, cannot be run, or is not there. The scripts use others.
+const BECOME_STATUS: [u32; 3] = [1, 126, 127];
 
 #[derive(Debug)]
 struct ListRequest {
@@ -89,6 +127,10 @@ impl RemoteFiles {
 
     /// See [`crate::transport::Transport::list`].
     pub async fn list(&self, patterns: &[Pattern]) -> Result<Listing, OpenError> {
+        // Without a name, some `stat` looks at its input.
+        if patterns.is_empty() {
+            return Ok(Listing::default());
+        }
         let (answer, answered) = oneshot::channel();
         let ended = || OpenError::Failed("the lister ended".to_owned());
         self.listings
@@ -108,7 +150,7 @@ impl RemoteFiles {
         start: Start,
         until: Until,
     ) -> Result<(Header, RemoteStream), OpenError> {
-        let session = self.host.exec(&self.settings.shell).await?;
+        let session = self.host.exec(&self.settings.shell()).await?;
         let nonce = nonce();
         let mut output = session.output;
         // Owned from here on: if anything goes wrong below, the channel is closed.
@@ -123,7 +165,7 @@ impl RemoteFiles {
                     nonce,
                 ))
                 .await;
-            Preamble::new(nonce).read(&mut output).await
+            Preamble::new(nonce).read(&mut output, &self.settings).await
         };
         let (header, first) = tokio::time::timeout(ANSWER_TIMEOUT, opened)
             .await
@@ -164,10 +206,10 @@ impl RemoteStream {
         }
         match self.output.next().await {
             Said::Bytes(bytes) => Chunk::Data(bytes),
-            Said::Exited(0) if self.until == Until::End => Chunk::End(End::Reached),
-            Said::Exited(status) if self.until == Until::End => Chunk::End(End::Broken(format!(
-                "the reader ended with status {status}"
-            ))),
+            Said::Exited(0) if self.until != Until::Forever => Chunk::End(End::Reached),
+            Said::Exited(status) if self.until != Until::Forever => Chunk::End(End::Broken(
+                format!("the reader ended with status {status}"),
+            )),
             Said::Exited(_) => Chunk::End(End::Stopped),
             Said::Broken(why) => Chunk::End(End::Broken(why)),
         }
@@ -187,7 +229,7 @@ enum Beat {
 }
 
 impl Heartbeats {
-    fn new(input: Input, limit: Duration, place: Place) -> Self {
+    fn new(mut input: Input, limit: Duration, place: Place) -> Self {
         let (script, mut scripts) = mpsc::channel(2);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -245,7 +287,11 @@ impl Preamble {
     }
 
     /// The header, and the file's bytes that came with it.
-    async fn read(mut self, output: &mut Output) -> Result<(Header, Bytes), OpenError> {
+    async fn read(
+        mut self,
+        output: &mut Output,
+        settings: &ShellSettings,
+    ) -> Result<(Header, Bytes), OpenError> {
         loop {
             match output.next().await {
                 Said::Bytes(bytes) => {
@@ -267,7 +313,10 @@ impl Preamble {
                     }
                 }
                 Said::Exited(status) => {
-                    return Err(open_error(status, &self.seen, &output.stderr()));
+                    let stderr = output.stderr();
+                    return Err(settings
+                        .refusal(status, &stderr)
+                        .unwrap_or_else(|| open_error(status, &self.seen, &stderr)));
                 }
                 Said::Broken(why) => return Err(OpenError::Failed(why)),
             }
@@ -373,13 +422,17 @@ fn follow_script(
         Start::At(offset) => (offset, 0),
         Start::Back(bytes) => (0, bytes),
     };
-    let follow = u8::from(until == Until::Forever);
+    let (follow, most) = match until {
+        Until::End => (0, 0),
+        Until::Forever => (1, 0),
+        Until::Bytes(bytes) => (2, bytes),
+    };
     let back = u8::from(matches!(start, Start::Back(_)));
     script.extend(
         format!(
-            " o={o} b={b} k={back} w={follow} h={} m='{}'\n",
-            heartbeat.as_secs().max(1),
-            mark(nonce)
+            " o={o} b={b} k={back} w={follow} n={most} m='{}'\n{}",
+            mark(nonce),
+            time_limit(heartbeat),
         )
         .into_bytes(),
     );
@@ -387,14 +440,15 @@ fn follow_script(
     script
 }
 
-/// `f` file, `o` offset, `k` whether to start `b` bytes before the end instead, `w` whether to follow, `h` heartbeat limit,
-/// `m` the header's mark.
+/// `f` file, `o` offset, `k` whether to start `b` bytes before the end instead, `w` whether to read to the end (0), to follow
+/// (1) or to read `n` bytes at most (2), `m` the header's mark, `t` what limits the time of a command.
 ///
 /// - Descriptor 3 is the file, 4 the client's input, 5 the client's output.
 /// - The watchdog waits for a byte at a time; when none comes in time, or the input ends, it ends the whole process group.
 /// - `dd` moves the descriptor: whole blocks by seeking, the rest by one read.
 /// - GNU `tail` says on its standard error that a file was truncated *before* it reads on; that goes to a pipe nobody reads,
 ///   so it dies there and then, before a byte is miscounted.
+/// - The `stat` of BSD and macOS has other options, and looks at its input where there is no `/proc`.
 /// - Elsewhere a loop of `cat` does it, looking before each round whether the file has shrunk.
 /// - `trap` lets this shell survive its own `kill 0`, to say by its status how it ended.
 const FOLLOW: &str = r#"{
@@ -404,25 +458,29 @@ if [ -f "$f" ]; then ls -ldnL "$f"; exit 64; fi
 if [ -e "$f" ]; then exit 63; fi
 ls -ldnL "$f" 2>&1; exit 66
 fi
+for c in head dd; do command -v $c >/dev/null || { echo "$c is not there" >&2; exit 69; }; done
 exec 3<"$f"
-s=$(stat -L -c '%d %i %s' /proc/self/fd/3 2>&1) || { echo "$s" >&2; exit 69; }
+if ! s=$(stat -L -c '%d %i %s' /proc/self/fd/3 2>&1); then
+e=$s; s=$(stat -f '%d %i %z' <&3 2>/dev/null) || { echo "$e" >&2; exit 69; }
+fi
 z=${s##* }
 if [ $k = 1 ]; then o=$((z>b?z-b:0)); fi
 if [ "$z" -lt "$o" ]; then echo "$z"; exit 67; fi
 echo "$m$s $o"
 exec 4<&0 </dev/null 5>&1
-(while [ "$(timeout $h head -c1 <&4)" ]; do :; done; kill 0) 3<&- 5>&- >/dev/null 2>&1 &
+(while [ "$($t head -c1 <&4)" ]; do :; done; kill 0) 3<&- 5>&- >/dev/null 2>&1 &
 q=$((o/65536)) r=$((o%65536))
 [ $q = 0 ] || dd bs=65536 skip=$q count=0 <&3 >/dev/null 2>&1
 [ $r = 0 ] || dd bs=$r count=1 <&3 >/dev/null 2>&1
 e=0
 if [ $w = 0 ]; then cat <&3 4<&- 5>&- || e=65
+elif [ $w = 2 ]; then head -c $n <&3 4<&- 5>&- || e=65
 else
 e=68
 case "$(tail --version 2>&1)" in
 *GNU*) tail -s .05 -c +1 -f <&3 2>&1 >&5 4<&- 5>&- | : ;;
 *) p=1; sleep .2 2>/dev/null && p=.2
-while n=$(stat -L -c %s /proc/self/fd/3) && [ "$n" -ge "$z" ]; do z=$n; cat <&3 4<&- 5>&- || break; sleep $p; done ;;
+while n=$(stat -L -c %s /proc/self/fd/3 2>/dev/null || stat -f %z <&3) && [ "$n" -ge "$z" ]; do z=$n; cat <&3 4<&- 5>&- || break; sleep $p; done ;;
 esac
 fi
 trap '' TERM
@@ -431,6 +489,16 @@ kill 0
 exit $e
 }
 "#;
+
+/// Sets `t` to the words that end a command after this time. macOS has no `timeout` but Perl; where there is neither, only the
+/// end of the input tells that the client is gone.
+fn time_limit(heartbeat: Duration) -> String {
+    let seconds = heartbeat.as_secs().max(1);
+    format!(
+        "t='timeout {seconds}'; command -v timeout >/dev/null 2>&1 || {{ \
+         t='perl -e alarm(shift);exec(@ARGV) {seconds}'; command -v perl >/dev/null 2>&1 || t=; }}\n"
+    )
+}
 
 /// Lists a host's folders, one command after the other, in a shell that it keeps.
 struct Lister {
@@ -500,12 +568,14 @@ impl Lister {
     }
 
     async fn start(&self) -> Result<ListShell, OpenError> {
-        let session = self.host.exec(&self.settings.shell).await?;
+        let session = self.host.exec(&self.settings.shell()).await?;
         let feed = Heartbeats::new(session.input, self.settings.heartbeat, session.place);
         let mark = mark(nonce());
         let script = format!(
-            "{{ LC_ALL=C; export LC_ALL; echo '{mark}ready'; while l=$(timeout {} head -n 1) && [ \"$l\" ]; do eval \"$l\"; done; kill 0; }} 2>&1\n",
-            self.settings.heartbeat.as_secs().max(1)
+            "{{ LC_ALL=C; export LC_ALL; \
+             for c in head stat xargs; do command -v $c >/dev/null || {{ echo \"$c is not there\"; exit 69; }}; done; {}\n{STAT_OPTIONS}\n\
+             echo '{mark}ready'; while l=$($t head -n 1) && [ \"$l\" ]; do eval \"$l\"; done; kill 0; }} 2>&1\n",
+            time_limit(self.settings.heartbeat).trim_end(),
         );
         feed.send(script.into_bytes()).await;
         let mut shell = ListShell {
@@ -515,7 +585,7 @@ impl Lister {
         };
         // Some shells read ahead: what is sent before they run the loop would be taken for more of the script.
         let ready = format!("{}ready\n", shell.mark).into_bytes();
-        tokio::time::timeout(ANSWER_TIMEOUT, shell.read_to(&ready))
+        tokio::time::timeout(ANSWER_TIMEOUT, shell.read_to(&ready, Some(&self.settings)))
             .await
             .map_err(|_| {
                 OpenError::Failed(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))
@@ -537,7 +607,7 @@ impl ListShell {
     async fn answer(&mut self) -> Result<Vec<u8>, OpenError> {
         let begin = format!("{}begin\n", self.mark).into_bytes();
         let end = format!("{}end\n", self.mark).into_bytes();
-        let mut seen = self.read_to(&end).await?;
+        let mut seen = self.read_to(&end, None).await?;
         let at = memchr::memmem::find(&seen, &begin)
             .ok_or_else(|| OpenError::Failed("the host's listing is garbled".to_owned()))?;
         seen.truncate(seen.len() - end.len());
@@ -545,17 +615,29 @@ impl ListShell {
         Ok(seen)
     }
 
-    /// Everything up to these bytes, which end what the shell says.
-    async fn read_to(&mut self, end: &[u8]) -> Result<Vec<u8>, OpenError> {
+    /// Everything up to these bytes, which end what the shell says. `starting` is there if it may not even start.
+    async fn read_to(
+        &mut self,
+        end: &[u8],
+        starting: Option<&ShellSettings>,
+    ) -> Result<Vec<u8>, OpenError> {
         let mut seen = Vec::new();
         loop {
             match self.output.next().await {
                 Said::Bytes(bytes) => seen.extend_from_slice(&bytes),
                 Said::Exited(status) => {
-                    return Err(OpenError::Failed(format!(
-                        "the listing shell ended with status {status}: {}",
-                        self.output.stderr()
-                    )));
+                    // What it complains about goes the way of its answers.
+                    let said = String::from_utf8_lossy(&seen);
+                    let words = match said.trim_end().lines().last() {
+                        Some(last) if !last.ends_with("ready") => last.to_owned(),
+                        _ => self.output.stderr(),
+                    };
+                    let refusal = starting.and_then(|settings| settings.refusal(status, &words));
+                    return Err(refusal.unwrap_or_else(|| {
+                        OpenError::Failed(format!(
+                            "the listing shell ended with status {status}: {words}"
+                        ))
+                    }));
                 }
                 Said::Broken(why) => return Err(OpenError::Failed(why)),
             }
@@ -571,13 +653,34 @@ impl ListShell {
     }
 }
 
+/// Sets `o` and `f` to what `list_command` gives to `stat`: GNU's and busybox's options, or those of BSD and macOS.
+const STAT_OPTIONS: &str = "o=-c f='//%d %i %s %Y %f|%n'; \
+    stat -L -c %d / >/dev/null 2>&1 || { o=-f f='//%d %i %z %m %Xp|%N'; }";
+
 /// One line that prints a record for each match. Records begin with `//`, which no path has in it, so names may hold anything.
 fn list_command(patterns: &[Pattern], mark: &str) -> Vec<u8> {
-    const STAT: &str = "stat -L -c '//%d %i %s %Y %f|%n'";
+    const STAT: &str = "stat -L $o \"$f\"";
     let mut quoted = Vec::new();
     for pattern in patterns {
         quoted.push(b' ');
         quoted.extend(quote_pattern(pattern.as_str()));
+    }
+    // A folder that nobody may look into has no match below it, and so no complaint of its own.
+    let mut look = b"; for d in".to_vec();
+    let mut folders = 0;
+    for pattern in patterns {
+        let last = pattern.as_str().rsplit('/').next().unwrap_or_default();
+        if !last.contains(['*', '?', '[']) {
+            look.push(b' ');
+            look.extend(quote_pattern(pattern.as_str()));
+            folders += 1;
+        }
+    }
+    look.extend_from_slice(
+        br#"; do if [ -d "$d" ] && ! [ -x "$d" ]; then printf 'stat: %s: Permission denied\n' "$d"; fi; done"#,
+    );
+    if folders == 0 {
+        look.clear();
     }
     // A command that cannot be started has the status 126: there are more names than fit its arguments.
     [
@@ -585,7 +688,9 @@ fn list_command(patterns: &[Pattern], mark: &str) -> Vec<u8> {
         &quoted,
         b" </dev/null; [ $? -lt 126 ] || printf '%s\\0'",
         &quoted,
-        format!(" | xargs -0 {STAT}; echo; echo '{mark}end'\n").as_bytes(),
+        format!(" | xargs -0 {STAT}").as_bytes(),
+        &look,
+        format!("; echo; echo '{mark}end'\n").as_bytes(),
     ]
     .concat()
 }

@@ -13,26 +13,34 @@
 //! | `~` | not a line: tailll itself says something about this source |
 //!
 //! A line that ends in ` …` is a piece of an overlong one and goes on in the source's next line; one that ends in
-//! ` (no newline)` is the unfinished last one of its file.
+//! ` (no newline)` is the unfinished last one of its file. A JSON line is shown by `fields.rs`, or a line as a template wants
+//! it by `template.rs`; what of a text is coloured is joined by `styled.rs`, and `fold.rs` counts lines instead of showing them.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use joblog::{Level, Stream};
+use jiff::tz::TimeZone;
+use joblog::{Level, Stream, level, timestamp};
 
 use crate::batch::{Line, LineKind, Mark};
 use crate::color::{Colors, StreamKind};
 use crate::escape;
+use crate::fields::{self, Fields, JsonLines, OwnTime};
+use crate::fold::{Count, Fold, Folder, Verdict};
 use crate::highlight::Highlight;
 use crate::json::{Times, push_number, push_string};
 use crate::merge::{Late, Run};
-use crate::palette::Palette;
+use crate::palette::{Palette, PaletteSettings};
 use crate::prefix::Prefixes;
 use crate::source::{FileLabel, Source, SourceId};
+use crate::stamp::{StampForm, Stamps};
+use crate::styled::{Codes, Painter, Span, Style, Styled, overlay};
+use crate::template::{Filling, Template, push_stamp};
 
 /// `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
@@ -49,8 +57,6 @@ pub enum Format {
 
 const BOLD: &[u8] = b"\x1b[1m";
 const DIM: &[u8] = b"\x1b[2m";
-const ERROR: &[u8] = b"\x1b[1;31m";
-const HIGHLIGHT: &[u8] = b"\x1b[1;7m";
 const RESET: &[u8] = b"\x1b[0m";
 
 const PIECE: &str = " \u{2026}";
@@ -67,6 +73,25 @@ pub struct RenderOptions {
     pub stream: StreamKind,
     /// What is highlighted, if it is coloured.
     pub highlight: Highlight,
+    /// The rest.
+    pub looks: Looks,
+}
+
+/// How lines are to look in the default format.
+#[derive(Debug, Clone, Default)]
+pub struct Looks {
+    /// What becomes of JSON lines.
+    pub json: JsonLines,
+    /// The form of the time before each line, if there is to be one.
+    pub stamps: Option<StampForm>,
+    /// The zone in which times are shown; `None` for UTC.
+    pub zone: Option<TimeZone>,
+    /// What a line looks like instead, if it is to be something else.
+    pub template: Option<Template>,
+    /// Whether repeated lines are counted.
+    pub fold: Fold,
+    /// The colours.
+    pub palette: PaletteSettings,
 }
 
 /// Makes bytes of lines.
@@ -74,17 +99,33 @@ pub struct RenderOptions {
 pub struct Renderer {
     options: RenderOptions,
     palette: Option<Palette>,
+    codes: Option<Codes>,
     prefixes: Prefixes,
     /// The generation of the prefixes that `ready` was made of.
     generation: u64,
     ready: HashMap<SourceId, Ready>,
     times: Times,
+    scratch: Scratch,
+    folder: Folder,
+}
+
+/// Buffers that every line uses again.
+#[derive(Debug)]
+struct Scratch {
     places: Vec<Range<usize>>,
+    spans: Vec<Span>,
+    styled: Styled,
+    fields: Fields,
+    stamps: Stamps,
 }
 
 /// What is the same for all lines of a source.
 #[derive(Debug)]
 struct Ready {
+    /// The prefix as a text.
+    text: String,
+    /// What switches the colour of the instance on.
+    start: Vec<u8>,
     /// Prefix and separator of a usual line.
     usual: Vec<u8>,
     /// The same for an error.
@@ -100,16 +141,25 @@ impl Renderer {
     pub fn new(options: RenderOptions) -> Self {
         let palette = match options.colors {
             Colors::Off => None,
-            Colors::On(depth) => Some(Palette::new(depth)),
+            Colors::On(depth) => Some(Palette::with(depth, options.looks.palette.clone())),
         };
+        let zone = options.looks.zone.clone().unwrap_or(TimeZone::UTC);
         Self {
             options,
+            codes: palette.as_ref().map(Palette::codes),
             palette,
             prefixes: Prefixes::new(),
             generation: 0,
             ready: HashMap::new(),
             times: Times::default(),
-            places: Vec::new(),
+            scratch: Scratch {
+                places: Vec::new(),
+                spans: Vec::new(),
+                styled: Styled::default(),
+                fields: Fields::default(),
+                stamps: Stamps::new(zone),
+            },
+            folder: Folder::default(),
         }
     }
 
@@ -119,8 +169,9 @@ impl Renderer {
         self.prefixes.open(id, source);
     }
 
-    /// Lets a source go, after its last line.
+    /// Lets a source go, after its last line and [`Renderer::counted`].
     pub fn close(&mut self, id: SourceId) {
+        self.folder.close(id);
         self.ready.remove(&id);
         self.prefixes.close(id);
     }
@@ -133,18 +184,31 @@ impl Renderer {
         };
         match self.options.format {
             Format::Default => {
-                let look = Look {
-                    options: &self.options,
-                    ready,
-                };
                 to.reserve(
                     run.lines
                         .iter()
-                        .map(|line| line.len as usize + look.ready.usual.len() + 1)
+                        .map(|line| line.len as usize + ready.usual.len() + 1)
                         .sum(),
                 );
+                let mut look = Look {
+                    options: &self.options,
+                    codes: self.codes.as_ref(),
+                    source: self.prefixes.source(run.source).map(|source| &**source),
+                    ready,
+                    scratch: &mut self.scratch,
+                };
                 for line in run.lines {
-                    look.line(line, bytes_of(run, line), &mut self.places, to);
+                    let bytes = bytes_of(run, line);
+                    if self.options.looks.fold == Fold::On {
+                        match self.folder.judge(run.source, bytes, line.ts_ns) {
+                            Verdict::Show(count) => look.count(count, to),
+                            Verdict::Counted(count) => {
+                                look.count(count, to);
+                                continue;
+                            }
+                        }
+                    }
+                    look.line(line, bytes, to);
                 }
             }
             Format::Raw => {
@@ -163,12 +227,17 @@ impl Renderer {
 
     /// Appends a mark, or gives what is to be said on standard error where the format has no place for it.
     pub fn mark(&mut self, id: SourceId, mark: &Mark, to: &mut Vec<u8>) -> Option<String> {
+        self.counted(id, to);
         self.prepare(id);
         let ready = self.ready.get(&id)?;
         let text = mark_text(mark);
         match self.options.format {
-            Format::Default => append_mark(&ready.mark, &text, &self.options, to),
-            Format::Raw => return Some(format!("{}: {text}", self.plain_prefix(id))),
+            Format::Default if self.options.looks.template.is_none() => {
+                append_mark(&ready.mark, &text, &self.options, to);
+            }
+            Format::Default | Format::Raw => {
+                return Some(format!("{}: {text}", self.plain_prefix(id)));
+            }
             Format::Json => {
                 to.extend_from_slice(b"{\"mark\":");
                 match mark {
@@ -212,7 +281,7 @@ impl Renderer {
         };
         let text = format!("{lines} late by up to {}", duration(late.by_ns));
         match self.options.format {
-            Format::Default => {
+            Format::Default if self.options.looks.template.is_none() => {
                 let prefix = prefix_bytes(
                     &self.prefixes.host_text(late.host),
                     None,
@@ -222,7 +291,9 @@ impl Renderer {
                 );
                 append_mark(&prefix, &text, &self.options, to);
             }
-            Format::Raw => return Some(format!("{}: {text}", escape::text(late.host))),
+            Format::Default | Format::Raw => {
+                return Some(format!("{}: {text}", escape::text(late.host)));
+            }
             Format::Json => {
                 to.extend_from_slice(b"{\"mark\":\"late\",\"host\":");
                 push_string(late.host, to);
@@ -236,6 +307,49 @@ impl Renderer {
             }
         }
         None
+    }
+
+    /// Says how many lines of a source were counted and not shown, if there are any.
+    pub fn counted(&mut self, id: SourceId, to: &mut Vec<u8>) {
+        let count = self.folder.take(id);
+        self.say_count(count, to);
+    }
+
+    /// Says the counts that are due by now.
+    pub fn say_due(&mut self, now: Instant, to: &mut Vec<u8>) {
+        while let Some(count) = self.folder.due(now) {
+            self.say_count(Some(count), to);
+        }
+    }
+
+    /// When [`Renderer::say_due`] has something to say, after it was called and if no line comes until then.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.folder.deadline()
+    }
+
+    /// Says everything that is left to be said.
+    pub fn finish(&mut self, to: &mut Vec<u8>) {
+        while let Some(count) = self.folder.any() {
+            self.say_count(Some(count), to);
+        }
+    }
+
+    fn say_count(&mut self, count: Option<Count>, to: &mut Vec<u8>) {
+        let Some(Count { source, .. }) = count else {
+            return;
+        };
+        self.prepare(source);
+        let Some(ready) = self.ready.get(&source) else {
+            return;
+        };
+        let mut look = Look {
+            options: &self.options,
+            codes: self.codes.as_ref(),
+            source: None,
+            ready,
+            scratch: &mut self.scratch,
+        };
+        look.count(count, to);
     }
 
     /// Sees to it that what is the same for all lines of a source is ready.
@@ -254,18 +368,29 @@ impl Renderer {
             _ => None,
         };
         let usual = match source.map(|source| &source.file) {
-            Some(FileLabel::Process {
-                stream: Stream::Stderr,
-                ..
-            }) => b':',
+            Some(
+                FileLabel::Process {
+                    stream: Stream::Stderr,
+                    ..
+                }
+                | FileLabel::Executor {
+                    stream: Stream::Stderr,
+                },
+            ) => b':',
             _ => b'|',
         };
         let colors = self.options.colors;
+        let error_style = self
+            .codes
+            .as_ref()
+            .map_or(&[][..], |codes| &codes.levels[Level::Error as usize]);
         let ready = Ready {
             usual: prefix_bytes(&text, start.as_deref(), usual, b"", colors),
-            error: prefix_bytes(&text, start.as_deref(), b'!', ERROR, colors),
+            error: prefix_bytes(&text, start.as_deref(), b'!', error_style, colors),
             mark: prefix_bytes(&text, start.as_deref(), b'~', BOLD, colors),
             json: source.map_or_else(|| b",".to_vec(), |source| json_of(source)),
+            start: start.unwrap_or_default().into_bytes(),
+            text,
         };
         self.ready.insert(id, ready);
     }
@@ -279,25 +404,78 @@ impl Renderer {
 }
 
 /// What the lines of one source need in the default format.
-#[derive(Clone, Copy)]
 struct Look<'a> {
     options: &'a RenderOptions,
+    codes: Option<&'a Codes>,
+    source: Option<&'a Source>,
     ready: &'a Ready,
+    scratch: &'a mut Scratch,
 }
 
 impl Look<'_> {
-    fn line(self, line: &Line, bytes: &[u8], places: &mut Vec<Range<usize>>, to: &mut Vec<u8>) {
-        let is_error = line.level >= Some(Level::Error);
-        to.extend_from_slice(if is_error {
-            &self.ready.error
-        } else {
-            &self.ready.usual
-        });
-        if self.options.colors == Colors::Off || self.options.highlight.is_empty() {
-            append_text(self.options.stream, bytes, to);
-        } else {
-            self.highlighted(bytes, places, to);
+    fn line(&mut self, line: &Line, bytes: &[u8], to: &mut Vec<u8>) {
+        let looks = &self.options.looks;
+        let ready = self.ready;
+        let painter = Painter {
+            stream: self.options.stream,
+            codes: self.codes,
+            instance: &ready.start,
+        };
+        let styled = &mut self.scratch.styled;
+        if let Some(template) = &looks.template {
+            styled.clear();
+            let filling = Filling {
+                line,
+                bytes,
+                source: self.source,
+                prefix: &ready.text,
+            };
+            template.fill(&filling, &mut self.scratch.stamps, styled);
+            self.highlight_styled();
+            painter.paint_lines(&self.scratch.styled, b"", to);
+            self.end(line, to);
+            return;
         }
+        let prefix = if line.level >= Some(Level::Error) {
+            &ready.error
+        } else {
+            &ready.usual
+        };
+        to.extend_from_slice(prefix);
+        if let Some(form) = looks.stamps {
+            styled.clear();
+            push_stamp(line, form, &mut self.scratch.stamps, styled);
+            painter.paint(&styled.text, &styled.spans, to);
+            to.push(b' ');
+        }
+        if looks.json == JsonLines::Fields && fields::is_candidate(bytes) {
+            styled.clear();
+            let own_time = match looks.stamps {
+                Some(_) if line.ts_ns.is_some() => OwnTime::LeftOut,
+                _ => OwnTime::Shown(line.ts_ns, &mut self.scratch.stamps),
+            };
+            if self
+                .scratch
+                .fields
+                .append(bytes, line.level, own_time, styled)
+            {
+                self.highlight_styled();
+                painter.paint_lines(&self.scratch.styled, prefix, to);
+                self.end(line, to);
+                return;
+            }
+        }
+        if self.codes.is_some() {
+            self.plain_spans(line, bytes);
+            painter.paint(bytes, &self.scratch.spans, to);
+        } else {
+            append_text(self.options.stream, bytes, to);
+        }
+        self.end(line, to);
+    }
+
+    /// What ends a line, also one that is not all of a line.
+    fn end(&self, line: &Line, to: &mut Vec<u8>) {
         match line.kind {
             LineKind::Whole => {}
             LineKind::Piece => append_styled(PIECE.as_bytes(), DIM, self.options.colors, to),
@@ -308,17 +486,68 @@ impl Look<'_> {
         to.push(b'\n');
     }
 
-    fn highlighted(self, bytes: &[u8], places: &mut Vec<Range<usize>>, to: &mut Vec<u8>) {
-        self.options.highlight.find(bytes, places);
-        let mut shown = 0;
-        for place in places.iter() {
-            append_text(self.options.stream, &bytes[shown..place.start], to);
-            to.extend_from_slice(HIGHLIGHT);
-            append_text(self.options.stream, &bytes[place.clone()], to);
-            to.extend_from_slice(RESET);
-            shown = place.end;
+    /// What of a line of text is coloured: its time, its level, what is to stand out.
+    fn plain_spans(&mut self, line: &Line, bytes: &[u8]) {
+        let spans = &mut self.scratch.spans;
+        spans.clear();
+        // Ours would end the colours that a program writes itself, and which a pipe gets as they are.
+        let is_coloured =
+            self.options.stream == StreamKind::Pipe && memchr::memchr(b'\x1b', bytes).is_some();
+        if !is_coloured {
+            let time = line.ts_ns.and_then(|_| timestamp::place(bytes));
+            let level = line
+                .level
+                .and_then(|level| Some((level::place(bytes)?, level)));
+            let mut dim = time.unwrap_or(0..0);
+            if let Some((place, level)) = level {
+                if dim.contains(&place.start) {
+                    // The letter of glog stands at the head of its time.
+                    dim.start = place.end;
+                }
+                spans.push(Span {
+                    start: place.start,
+                    end: place.end,
+                    style: Style::Level(level),
+                });
+            }
+            if dim.start < dim.end {
+                spans.push(Span {
+                    start: dim.start,
+                    end: dim.end,
+                    style: Style::Dim,
+                });
+                if spans[0].start > dim.start {
+                    spans.reverse();
+                }
+            }
         }
-        append_text(self.options.stream, &bytes[shown..], to);
+        if !self.options.highlight.is_empty() {
+            self.options.highlight.find(bytes, &mut self.scratch.places);
+            overlay(&mut self.scratch.spans, &self.scratch.places);
+        }
+    }
+
+    fn highlight_styled(&mut self) {
+        if self.codes.is_some() && !self.options.highlight.is_empty() {
+            let styled = &mut self.scratch.styled;
+            self.options
+                .highlight
+                .find(&styled.text, &mut self.scratch.places);
+            overlay(&mut styled.spans, &self.scratch.places);
+        }
+    }
+
+    /// Says how many lines were counted.
+    fn count(&mut self, count: Option<Count>, to: &mut Vec<u8>) {
+        let Some(count) = count else { return };
+        let mut text = format!("\u{d7} {} more like it", count.lines);
+        if let Some(ns) = count.last_ns {
+            let mut time = Vec::new();
+            self.scratch.stamps.push(ns, StampForm::Time, &mut time);
+            text.push_str(", until ");
+            text.push_str(&String::from_utf8_lossy(&time));
+        }
+        append_mark(&self.ready.mark, &text, self.options, to);
     }
 }
 
@@ -395,6 +624,7 @@ fn json_of(source: &Source) -> Vec<u8> {
             run,
             stream,
         } => (Some(process.as_str()), Some(*run), Some(stream.name())),
+        FileLabel::Executor { stream } => (None, None, Some(stream.name())),
         FileLabel::Plain { .. } => (None, None, None),
     };
     let mut field = |name: &str, value: Option<&str>, number: Option<u32>| {

@@ -4,7 +4,6 @@
 //! and from there to the output. `Course` owns the followers and decides when it is over; the rest is others' work.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -15,34 +14,32 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::assemble::LineSettings;
-use crate::aurora::Retry;
 use crate::batch::Event;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::color::{ColorEnv, Colors, StreamKind};
-use crate::config::{Config, SshConfigFile};
+use crate::color::{ColorEnv, Colors};
+use crate::condition::{Condition, ConditionError};
+use crate::config::Config;
+use crate::console::{Console, ConsoleError, Streams};
 use crate::discovery::{self, DiscoveryEvent, Watch};
 use crate::exit::Exit;
 use crate::filter::{Filter, FilterError};
-use crate::follow::{Followed, Follower, Say};
+use crate::follow::{Followed, Follower};
 use crate::highlight::Highlight;
-use crate::http::Limits;
-use crate::instance::{Instance, InstanceId, Login, Place};
-use crate::local::LocalFiles;
-use crate::login::{LoginOptions, Logins};
+use crate::instance::{Instance, InstanceId, Place};
 use crate::merge::{Anchor, Order};
-use crate::options::{Environment, Follow, Options, parse_zone};
+use crate::moment::{self, End, Moment, Span};
+use crate::options::{Environment, Follow, Input, Options, Wait, parse_zone};
 use crate::output;
-use crate::pool::{Patience, Pool, PoolOptions, SESSIONS_PER_CONNECTION};
+use crate::pool::Patience;
+use crate::reach::{Reach, Way};
 use crate::reader::Sink;
-use crate::remote::{HEARTBEAT, RemoteFiles, ShellSettings};
 use crate::render::RenderOptions;
+use crate::replay;
 use crate::resolve::{self, Context, Resolution};
 use crate::selection::FileSelection;
-use crate::signals::Signals;
-use crate::status::State;
 use crate::talk::Talker;
-use crate::transport::{Transport, Until};
+use crate::transport::Until;
 use crate::view::{self, ViewEnd, ViewOptions};
 
 /// Events (a batch of lines is one, of 32 KiB mostly) between followers and the view.
@@ -52,19 +49,16 @@ const EVENTS_QUEUED: usize = 128;
 const NEWS_QUEUED: usize = 256;
 
 /// Attempts to reach a host when following ends by itself (`--no-follow`).
-const ATTEMPTS: u32 = 3;
+pub const ATTEMPTS: u32 = 3;
 
 /// How long what is left may take to be shown after a signal.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// The streams that the program writes to.
-#[derive(Debug, Clone, Copy)]
-pub struct Streams {
-    /// Whether standard output is a terminal.
-    pub stdout: StreamKind,
-    /// Whether standard error is a terminal.
-    pub stderr: StreamKind,
-}
+/// How long after the time of `--until` lines may still come that were written before it.
+const UNTIL_GRACE: Duration = Duration::from_secs(1);
+
+/// How often the clock is looked at while the time of `--until` is far.
+const UNTIL_LOOK: Duration = Duration::from_mins(1);
 
 /// What cannot even be begun, or not be shown.
 #[derive(Debug, thiserror::Error)]
@@ -72,12 +66,26 @@ pub enum RunError {
     /// A regular expression is wrong.
     #[error(transparent)]
     Filter(#[from] FilterError),
-    /// There is no output.
+    /// There is nobody to show it to.
     #[error(transparent)]
-    Output(#[from] output::OutputError),
-    /// Signals cannot be caught.
-    #[error("cannot catch signals")]
-    Signals(#[source] io::Error),
+    Console(#[from] ConsoleError),
+    /// A condition is wrong.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
+    /// Nothing can have been written since then.
+    #[error("--since: {since} lies in the future")]
+    Future {
+        /// The time.
+        since: String,
+    },
+    /// There is no time between the two.
+    #[error("--since ({since}) is later than --until ({until})")]
+    Reversed {
+        /// The time of `--since`.
+        since: String,
+        /// The time of `--until`.
+        until: String,
+    },
 }
 
 /// Follows the targets to the end.
@@ -85,32 +93,36 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`].
 pub async fn run(
-    options: Options,
+    mut options: Options,
     config: Config,
     environment: Environment,
     streams: Streams,
     clock: Clock,
 ) -> Result<Exit, RunError> {
-    let filter = Arc::new(Filter::new(&options.include, &options.exclude)?);
+    let filter = Filter::new(&options.include, &options.exclude)?
+        .with_level(options.level)
+        .with_condition(Condition::all(&options.conditions)?);
+    let range = Range::new(&options, clock)?;
+    let zone = options.timezone.clone().unwrap_or(TimeZone::UTC);
+    if range.has_ended(&zone) {
+        // Nothing that is still to be written can be meant.
+        options.follow = Follow::Stop;
+    }
     let highlight = Highlight::new(&options.highlight)?;
-    let mut signals = Signals::new().map_err(RunError::Signals)?;
-    let (out, writing) = output::start(
-        io::stdout(),
-        io::stderr(),
-        output::OutputOptions {
-            stdout: streams.stdout,
-            stderr: streams.stderr,
-            columns: output::terminal_columns,
-            status_every: output::STATUS_EVERY,
-        },
-    )?;
-    let talker = Talker::start(out.clone(), options.talk);
+    let Console {
+        out,
+        talker,
+        mut signals,
+        writing,
+    } = Console::open(streams, options.talk)?;
+    let context = Context::new(&options, &config, &environment, clock);
+    let resolving = resolve::resolve(&options.targets, &context);
     let Resolution {
         sources,
         failures,
         notes,
     } = tokio::select! {
-        resolution = resolve_targets(&options, &config, &environment, clock) => resolution,
+        resolution = resolving => resolution,
         exit = signals.next() => return Ok(exit),
     };
     for note in &notes {
@@ -121,7 +133,10 @@ pub async fn run(
     }
 
     let started = clock.started();
-    let (events, shown) = mpsc::channel(EVENTS_QUEUED);
+    let (events, shown) = mpsc::channel(match options.input {
+        Input::Targets => EVENTS_QUEUED,
+        Input::Stdin => replay::BATCHES_QUEUED,
+    });
     let stop_view = CancellationToken::new();
     let colors = Colors::decide(
         options.color,
@@ -129,12 +144,16 @@ pub async fn run(
         streams.stdout,
     );
     let view_options = ViewOptions {
-        order: options.order.unwrap_or(Order::Time),
+        order: match options.input {
+            Input::Targets => options.order.unwrap_or(Order::Time),
+            Input::Stdin => Order::Arrival,
+        },
         render: RenderOptions {
             format: options.format,
             colors,
             stream: streams.stdout,
             highlight,
+            looks: options.looks.clone(),
         },
         anchor: Anchor {
             instant: started.at,
@@ -143,13 +162,24 @@ pub async fn run(
         now: Instant::now,
         follow: options.follow,
     };
+    let pauser = out.pauser();
     let view = tokio::spawn(view::run(shown, view_options, out, stop_view.clone()));
     let stop = CancellationToken::new();
     let (news, heard) = mpsc::channel(NEWS_QUEUED);
     let watch = match options.follow {
         Follow::Follow => Watch::Every(discovery::DEFAULT_INTERVAL),
+        Follow::Stop if options.wait == Wait::UntilThere => {
+            Watch::UntilThere(discovery::DEFAULT_INTERVAL)
+        }
         Follow::Stop => Watch::Once,
     };
+    let input = options.input;
+    let replayed = events.clone();
+    let lines = LineSettings {
+        filter: Arc::new(filter.clone().within(range.span(&zone))),
+        zone,
+    };
+    let levelless = filter.clone();
     let unanswered = sources.iter().map(discovery::Source::answers).sum();
     let discovering = tokio::spawn(discovery::watch(sources, watch, news, stop.clone()));
 
@@ -160,16 +190,41 @@ pub async fn run(
         talker.clone(),
         clock,
         events,
-        filter,
+        (filter, range),
+        pauser,
     );
     course.bad_targets = failures.len();
+    let unreached = failures.iter().filter(|failure| failure.is_unreached());
+    course.silent.extend(unreached.map(ToString::to_string));
     course.unanswered = unanswered;
+    let showing = async {
+        match input {
+            Input::Targets => {
+                drop(replayed);
+                course.run(heard).await
+            }
+            Input::Stdin => match replay::run(replayed, lines, clock).await {
+                Ok(()) => Exit::Success,
+                Err(error) => {
+                    talker.say(&chain(&error));
+                    Exit::Partial
+                }
+            },
+        }
+    };
     let exit = tokio::select! {
-        exit = course.run(heard) => exit,
+        exit = showing => exit,
         exit = signals.next() => exit,
         () = view_ended(&view) => Exit::Success,
         () = output::reader_left() => Exit::Success,
     };
+    match levelless.levelless() {
+        0 => {}
+        1 => talker.note("tailll: 1 line without a level was left out by --level"),
+        count => talker.note(&format!(
+            "tailll: {count} lines without a level were left out by --level"
+        )),
+    }
     // Followers first, with their channels: then the view sees the end of its events.
     drop(course);
     stop.cancel();
@@ -191,9 +246,76 @@ pub async fn run(
         tokio::select! { ended = finish => Some(ended), exit = signals.next() => return Ok(exit) }
     };
     match ended {
-        Some((_, Err(error))) => Err(error.into()),
+        Some((_, Err(error))) => Err(ConsoleError::from(error).into()),
         Some((_, Ok(output::Ended::ClosedPipe))) if !interrupted => Ok(Exit::Success),
         _ => Ok(exit),
+    }
+}
+
+/// What `--since` and `--until` say, and when they were said.
+#[derive(Debug, Clone)]
+struct Range {
+    since: Option<Moment>,
+    until: Option<Moment>,
+    now_ns: i64,
+    clock: Clock,
+}
+
+impl Range {
+    /// # Errors
+    /// A range in which there can be nothing.
+    fn new(options: &Options, clock: Clock) -> Result<Self, RunError> {
+        let range = Self {
+            since: options.since.clone(),
+            until: options.until.clone(),
+            now_ns: clock.started().wall_ns,
+            clock,
+        };
+        let zone = options.timezone.clone().unwrap_or(TimeZone::UTC);
+        let span = range.span(&zone);
+        let since = moment::show(span.since_ns, &zone);
+        if span.begins() && span.since_ns > range.now_ns {
+            return Err(RunError::Future { since });
+        }
+        if span.begins() && span.ends() && span.since_ns > span.until_ns {
+            let until = moment::show(span.until_ns, &zone);
+            return Err(RunError::Reversed { since, until });
+        }
+        Ok(range)
+    }
+
+    /// What it means in a zone.
+    fn span(&self, zone: &TimeZone) -> Span {
+        let resolve = |moment: &Option<Moment>, end| {
+            moment
+                .as_ref()
+                .map(|moment| moment.resolve(end, self.now_ns, zone))
+        };
+        Span {
+            since_ns: resolve(&self.since, End::Since).unwrap_or(Span::ALWAYS.since_ns),
+            until_ns: resolve(&self.until, End::Until).unwrap_or(Span::ALWAYS.until_ns),
+        }
+    }
+
+    fn has_ended(&self, zone: &TimeZone) -> bool {
+        self.span(zone).until_ns <= self.now_ns
+    }
+
+    /// Waits until the range is over, and a moment more for what is written last.
+    async fn ended(&self, zone: &TimeZone) {
+        let span = self.span(zone);
+        if !span.ends() {
+            std::future::pending::<()>().await;
+        }
+        // Steps, since a timer does not count the time that a computer sleeps.
+        loop {
+            let left = span.until_ns.saturating_sub(self.clock.arrival().wall_ns);
+            if left <= 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_nanos(left as u64).min(UNTIL_LOOK)).await;
+        }
+        tokio::time::sleep(UNTIL_GRACE).await;
     }
 }
 
@@ -204,24 +326,6 @@ async fn view_ended(view: &tokio::task::JoinHandle<ViewEnd>) {
     }
 }
 
-async fn resolve_targets(
-    options: &Options,
-    config: &Config,
-    environment: &Environment,
-    clock: Clock,
-) -> Resolution {
-    let context = Context {
-        config,
-        user: options.user.as_deref(),
-        place: options.place,
-        current_dir: environment.current_dir.as_deref(),
-        limits: Limits::default(),
-        retry: Retry::default(),
-        seed: clock.started().wall_ns as u64,
-    };
-    resolve::resolve(&options.targets, &context).await
-}
-
 /// The followers, and what became of them.
 struct Course {
     config: Config,
@@ -230,19 +334,19 @@ struct Course {
     selection: Arc<FileSelection>,
     history: crate::reader::History,
     until: Until,
-    local: LocalFiles,
-    pool: Pool,
-    shell: ShellSettings,
-    /// The files of each login, and how many followers use them.
-    remotes: HashMap<Login, (RemoteFiles, usize)>,
+    reach: Reach,
     events: mpsc::Sender<Event>,
     sources: Arc<AtomicU32>,
-    filter: Arc<Filter>,
+    filter: Filter,
+    range: Range,
     clock: Clock,
     followers: JoinSet<(InstanceId, Followed)>,
     following: HashMap<InstanceId, Followee>,
-    /// Logins whose refusal has been said.
-    refused: HashSet<Login>,
+    /// What could not be asked, and has not answered since.
+    silent: HashSet<String>,
+    wait: Wait,
+    /// Ways whose refusal has been said.
+    refused: HashSet<Way>,
     tally: Tally,
     bad_targets: usize,
     /// Jobs, inventories and ad-hoc targets whose instances are not known yet.
@@ -259,8 +363,6 @@ struct Followee {
 struct Tally {
     /// Instances that the sources had at first, chosen or not.
     found: usize,
-    /// Sources that could not be asked.
-    silent: usize,
     started: usize,
     done: usize,
     failed: usize,
@@ -269,6 +371,10 @@ struct Tally {
 }
 
 impl Course {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, with what the program has opened by then"
+    )]
     fn new(
         options: Options,
         config: Config,
@@ -276,45 +382,27 @@ impl Course {
         talker: Talker,
         clock: Clock,
         events: mpsc::Sender<Event>,
-        filter: Arc<Filter>,
+        (filter, range): (Filter, Range),
+        pauser: output::Pauser,
     ) -> Self {
-        let ssh = options.ssh;
-        let say: Say = {
-            let talker = talker.clone();
-            Arc::new(move |line| talker.say(&line))
-        };
-        let login_options = LoginOptions {
-            config: match ssh.config {
-                SshConfigFile::Usual => None,
-                SshConfigFile::None => Some("none".into()),
-                SshConfigFile::File(file) => Some(file),
-            },
-            known_hosts: ssh.known_hosts,
-            identity_files: ssh.identity_files,
-        };
         let until = if options.follow == Follow::Follow {
             Until::Forever
         } else {
             Until::End
         };
-        let pool = Pool::new(PoolOptions {
-            resolve: Logins::new(login_options, clock, say).resolver(),
-            report: {
-                let talker = talker.clone();
-                Arc::new(move |login: &Login, state| {
-                    talker.status(|status| status.set(&login.to_string(), state));
-                })
-            },
-            patience: if until == Until::Forever {
-                Patience::Endless
-            } else {
-                Patience::Attempts(ATTEMPTS)
-            },
-            sessions_per_connection: ssh
-                .sessions_per_connection
-                .map_or(SESSIONS_PER_CONNECTION, u32::from),
-            seed: clock.started().wall_ns as u64,
-        });
+        let patience = if until == Until::Forever {
+            Patience::Endless
+        } else {
+            Patience::Attempts(ATTEMPTS)
+        };
+        let reach = Reach::new(
+            options.ssh,
+            environment.home,
+            patience,
+            clock,
+            talker.clone(),
+            pauser,
+        );
         Self {
             config,
             talker,
@@ -322,19 +410,16 @@ impl Course {
             selection: Arc::new(options.selection),
             history: options.history,
             until,
-            local: LocalFiles::new(environment.home),
-            pool,
-            shell: ShellSettings {
-                heartbeat: ssh.heartbeat.unwrap_or(HEARTBEAT),
-                ..ShellSettings::default()
-            },
-            remotes: HashMap::new(),
+            reach,
             events,
             sources: Arc::default(),
             filter,
+            range,
             clock,
             followers: JoinSet::new(),
             following: HashMap::new(),
+            silent: HashSet::new(),
+            wait: options.wait,
             refused: HashSet::new(),
             tally: Tally::default(),
             bad_targets: 0,
@@ -345,6 +430,16 @@ impl Course {
     /// Goes on until nothing can come any more.
     async fn run(&mut self, mut heard: mpsc::Receiver<DiscoveryEvent>) -> Exit {
         let mut listening = true;
+        let range = self.range.clone();
+        let zone = self.timezone.clone().unwrap_or(TimeZone::UTC);
+        let mut over = std::pin::pin!(async move {
+            if range.has_ended(&zone) {
+                // The files themselves end it.
+                std::future::pending::<()>().await;
+            }
+            range.ended(&zone).await;
+        });
+        let mut is_over = false;
         while listening || !self.followers.is_empty() {
             tokio::select! {
                 event = heard.recv(), if listening => match event {
@@ -352,6 +447,11 @@ impl Course {
                     None => listening = false,
                 },
                 Some(ended) = self.followers.join_next() => self.ended(ended),
+                () = &mut over, if !is_over => {
+                    is_over = true;
+                    listening = false;
+                    self.following.values().for_each(|followee| followee.ended.cancel());
+                }
             }
             // Where every host refuses us, nothing can come.
             if self.unanswered == 0
@@ -368,7 +468,6 @@ impl Course {
     fn exit(&self) -> Exit {
         let Tally {
             found: _,
-            silent,
             started,
             done,
             failed,
@@ -376,14 +475,16 @@ impl Course {
             refused,
         } = self.tally;
         if started == 0 {
-            if silent > 0 {
-                Exit::Unreachable
-            } else {
+            if self.silent.is_empty() {
                 Exit::NoMatch
+            } else {
+                Exit::Unreachable
             }
         } else if refused + unreached == started {
             Exit::Unreachable
-        } else if failed + refused + unreached + silent + self.bad_targets > 0 || done < started {
+        } else if failed + refused + unreached + self.silent.len() + self.bad_targets > 0
+            || done < started
+        {
             Exit::Partial
         } else {
             Exit::Success
@@ -393,7 +494,21 @@ impl Course {
     /// Takes discovery's news.
     fn hear(&mut self, event: DiscoveryEvent) {
         match event {
-            DiscoveryEvent::Added(instance) => self.follow(instance),
+            DiscoveryEvent::Added(instance) => {
+                let until = self.until;
+                if let Some(instance) = self.follow(instance, until)
+                    && instance.label.task_id.is_some()
+                {
+                    self.talker.note(&format!("+ {}", instance.label.name()));
+                }
+            }
+            DiscoveryEvent::Past { instance, how } => {
+                // What is left of it has an end, however long the others are followed.
+                if let Some(instance) = self.follow(instance, Until::End) {
+                    let name = instance.label.name();
+                    self.talker.note(&format!("{name} has ended: {how}"));
+                }
+            }
             DiscoveryEvent::Removed { id, label, how } => {
                 self.talker.note(&format!("- {}: {how}", label.name()));
                 if let Some(followee) = self.following.get(&id) {
@@ -402,11 +517,12 @@ impl Course {
             }
             DiscoveryEvent::Trouble { source, message } => {
                 if self.until == Until::End {
-                    self.tally.silent += 1;
+                    self.silent.insert(source.clone());
                 }
                 self.talker.say(&format!("{source}: {message}"));
             }
             DiscoveryEvent::Recovered { source } => {
+                self.silent.remove(&source);
                 self.talker.note(&format!("{source} answers again"));
             }
             DiscoveryEvent::Note { source, message } => {
@@ -418,7 +534,7 @@ impl Course {
 
     /// A source has told what it has at first.
     fn complete(&mut self, source: &str, instances: usize) {
-        let waiting = if self.until == Until::Forever {
+        let waiting = if self.until == Until::Forever || self.wait == Wait::UntilThere {
             "; waiting for one"
         } else {
             ""
@@ -436,22 +552,20 @@ impl Course {
         }
     }
 
-    fn follow(&mut self, instance: Instance) {
+    /// Follows an instance, unless it is left out or followed already.
+    fn follow(&mut self, instance: Instance, until: Until) -> Option<Arc<Instance>> {
         if !self.selection.takes_instance(&instance.label)
             || self.following.contains_key(&instance.id)
         {
-            return;
+            return None;
         }
         let instance = Arc::new(instance);
-        if instance.label.task_id.is_some() {
-            self.talker.note(&format!("+ {}", instance.label.name()));
-        }
-        let transport = match &instance.place {
-            Place::Local => Transport::Local(self.local.clone()),
-            Place::Ssh(login) => Transport::Remote(self.remote(login)),
-        };
+        let transport = self
+            .reach
+            .transport(&instance.place, instance.as_role.as_ref());
         let ended = CancellationToken::new();
         let talker = self.talker.clone();
+        let zone = self.zone(&instance);
         let follower = Follower {
             instance: instance.clone(),
             transport,
@@ -459,39 +573,29 @@ impl Course {
                 events: self.events.clone(),
                 sources: self.sources.clone(),
                 lines: LineSettings {
-                    filter: self.filter.clone(),
-                    zone: self.zone(&instance),
+                    filter: Arc::new(self.filter.clone().within(self.range.span(&zone))),
+                    zone,
                 },
                 clock: self.clock,
             },
             selection: self.selection.clone(),
             history: self.history,
-            until: self.until,
+            until,
             say: Arc::new(move |line| talker.say(&line)),
             ended: ended.clone(),
         };
         self.tally.started += 1;
         let id = instance.id.clone();
-        self.following
-            .insert(id.clone(), Followee { instance, ended });
+        self.following.insert(
+            id.clone(),
+            Followee {
+                instance: Arc::clone(&instance),
+                ended,
+            },
+        );
         self.followers
             .spawn(async move { (id, follower.run().await) });
-    }
-
-    fn remote(&mut self, login: &Login) -> RemoteFiles {
-        if !self.remotes.contains_key(login) {
-            self.talker
-                .status(|status| status.set(&login.to_string(), State::Waiting));
-            let files = RemoteFiles::new(self.pool.host(login), self.shell.clone());
-            self.remotes.insert(login.clone(), (files, 0));
-        }
-        match self.remotes.get_mut(login) {
-            Some((files, users)) => {
-                *users += 1;
-                files.clone()
-            }
-            None => unreachable!("it has just been put there"),
-        }
+        Some(instance)
     }
 
     /// The zone of timestamps that name none.
@@ -529,7 +633,9 @@ impl Course {
             Followed::Refused(why) => {
                 self.tally.refused += 1;
                 let said = match &instance.place {
-                    Place::Ssh(login) => !self.refused.insert(login.clone()),
+                    Place::Ssh(login) => !self
+                        .refused
+                        .insert((login.clone(), instance.as_role.clone())),
                     Place::Local => false,
                 };
                 if !said {
@@ -539,15 +645,7 @@ impl Course {
                 return;
             }
         }
-        if let Place::Ssh(login) = &instance.place
-            && let Some((_, users)) = self.remotes.get_mut(login)
-        {
-            *users -= 1;
-            if *users == 0 {
-                self.remotes.remove(login);
-                self.talker
-                    .status(|status| status.remove(&login.to_string()));
-            }
-        }
+        self.reach
+            .release(&instance.place, instance.as_role.as_ref());
     }
 }

@@ -1,11 +1,13 @@
-//! Which instances and files are followed: `--instance`, `--host`, `--process`, `--stdout`, `--stderr`, `--file`.
+//! Which instances and files are followed: `--instance`, `--host`, `--process`, `--exclude-process`, `--stdout`, `--stderr`, `--file`.
 //!
 //! Several values of one flag are alternatives, several flags must all agree.
 
 use joblog::{InstanceSet, Stream};
 
+use crate::chain::{ChainKey, Layout, Link};
 use crate::glob::Glob;
 use crate::source::{FileLabel, InstanceLabel, Source};
+use crate::transport::Listing;
 
 /// What is chosen; the default is everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +16,10 @@ pub struct FileSelection {
     pub streams: Streams,
     /// Which processes, by their exact names; all if there are none.
     pub processes: Vec<String>,
+    /// Which not, likewise.
+    pub other_processes: Vec<String>,
+    /// Whether an executor's own output is followed beside the processes' logs.
+    pub executor: ExecutorOutput,
     /// Which instances.
     pub instances: Option<InstanceSet>,
     /// Which hosts; all if there are none.
@@ -30,6 +36,16 @@ pub enum Streams {
     Both,
     /// One of them.
     Only(Stream),
+}
+
+/// When an executor's own output is followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ExecutorOutput {
+    /// Where it is all that a task writes.
+    #[default]
+    WhereAlone,
+    /// Always.
+    Always,
 }
 
 impl FileSelection {
@@ -52,14 +68,26 @@ impl FileSelection {
                     .any(|glob| glob.matches(label.host.as_bytes())))
     }
 
+    /// The logs of a listing that are to be followed. An executor's own output is, where it is all there is.
+    pub fn choose(&self, layout: &Layout, listing: &Listing) -> Vec<Link> {
+        let executor = self.executor == ExecutorOutput::Always || layout.executor_is_alone(listing);
+        layout
+            .links(listing)
+            .into_iter()
+            .filter(|link| executor || !matches!(link.chain, ChainKey::Executor(_)))
+            .filter(|link| self.takes_file(&link.label, &link.stat.path))
+            .collect()
+    }
+
     /// Whether this file of a chosen instance is to be followed.
     pub fn takes_file(&self, file: &FileLabel, path: &[u8]) -> bool {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
-        let (process, stream) = match file {
+        let (named, stream) = match file {
             FileLabel::Process {
                 process, stream, ..
             } => (Some(process), Some(*stream)),
-            // An executor's own output has its stream's name, and belongs to no process.
+            FileLabel::Executor { stream } => (None, Some(*stream)),
+            // A file may have its stream's name, and belongs to no process.
             FileLabel::Plain { .. } => (
                 None,
                 [Stream::Stdout, Stream::Stderr]
@@ -71,8 +99,12 @@ impl FileSelection {
             Streams::Both => true,
             Streams::Only(wanted) => stream == Some(wanted),
         };
+        let asked_for =
+            self.executor == ExecutorOutput::Always && matches!(file, FileLabel::Executor { .. });
         let process = self.processes.is_empty()
-            || process.is_some_and(|process| self.processes.contains(process));
+            || asked_for
+            || named.is_some_and(|process| self.processes.contains(process));
+        let excluded = named.is_some_and(|process| self.other_processes.contains(process));
         let file = self.files.is_empty()
             || self.files.iter().any(|glob| {
                 if glob.has_slash() {
@@ -81,7 +113,7 @@ impl FileSelection {
                     glob.matches(name)
                 }
             });
-        stream && process && file
+        stream && process && !excluded && file
     }
 }
 
@@ -157,6 +189,13 @@ mod tests {
         assert!(processes(&["x", "server"]).takes(&process()));
         assert!(!processes(&["serv"]).takes(&process()));
         assert!(!processes(&["server"]).takes(&app));
+        let without = |names: &[&str]| FileSelection {
+            other_processes: names.iter().map(|&name| name.to_owned()).collect(),
+            ..FileSelection::default()
+        };
+        assert!(!without(&["x", "server"]).takes(&process()));
+        assert!(without(&["serv"]).takes(&process()));
+        assert!(without(&["server"]).takes(&app));
 
         let instances = |list: &str| FileSelection {
             instances: list.parse().ok(),

@@ -57,6 +57,11 @@ pub enum FileLabel {
         /// Standard output or standard error.
         stream: Stream,
     },
+    /// An executor's own output, beside the sandbox. A Docker task without an executor of its own writes there, too.
+    Executor {
+        /// Standard output or standard error.
+        stream: Stream,
+    },
     /// Any other file, by its path.
     Plain {
         /// The path, lossily decoded.

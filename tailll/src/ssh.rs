@@ -1,38 +1,46 @@
-//! SSH: one connection to one server, and commands run over it. The only file that names the SSH library.
+//! SSH: one connection to one server, and commands run over it. Only this file and those below it name the SSH library.
 //!
-//! It owns the handshake, the check of the host's key (by [`crate::known_hosts`]) and the login. Who is dialled when, how many
-//! connections there are and what happens after a failure is [`crate::pool`]'s.
+//! It owns the handshake; the check of the host's key is `host_key`'s, the login `auth`'s. The stream to the server is
+//! [`crate::dialler`]'s; who is dialled when, how many connections there are and what happens after a failure is
+//! [`crate::pool`]'s.
+
+mod auth;
+mod ciphers;
+mod host_key;
+mod secrets;
+pub mod tunnel;
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use russh::client::{self, DisconnectReason};
-use russh::keys::agent::AgentIdentity;
-use russh::keys::agent::client::AgentClient;
-use russh::keys::{
-    Algorithm, Certificate, EcdsaCurve, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey,
-    PublicKeyOrCertificate,
-};
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Preferred, cipher, compression};
-use tokio::net::TcpStream;
+use russh::keys::PublicKeyOrCertificate;
+use russh::{AlgorithmKind, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Preferred, compression};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::clock::Clock;
-use crate::known_hosts::{HostKey, HostName, KnownHosts};
+use crate::known_hosts::{HostName, KnownHosts};
+use crate::lock::lock;
+use crate::new_keys::NewKey;
+use crate::prompt::{Confirmed, Unanswered, strangers};
+use crate::tcp::{Route, plain};
 
-/// Logins tried on one connection, at most: OpenSSH hangs up at six.
-const LOGINS_PER_CONNECTION: usize = 6;
+use host_key::Judgement;
+use secrets::OpenQuestions;
+
+pub use auth::Credentials;
+pub use host_key::Trust;
+pub use secrets::Secrets;
 
 /// Packets that a channel may hold before its connection waits for it; a packet is 32 KiB.
 const CHANNEL_PACKETS: usize = 2;
 
 /// Bytes of a command's standard error that are kept for messages.
 const STDERR_BYTES: usize = 1024;
-
-/// How long one address of a name may take to answer before the next is tried.
-const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything needed to connect to one server.
 #[derive(Debug, Clone)]
@@ -57,7 +65,61 @@ pub struct Dial {
     pub keepalive_max: usize,
     /// The clock, for the validity of host certificates.
     pub clock: Clock,
+    /// What lies between.
+    pub via: Via,
+    /// From which address to which; of a server that is dialled directly.
+    pub route: Route,
+    /// Whether to ask for compression.
+    pub compression: Compression,
+    /// Which keys of the server are trusted beside the known ones.
+    pub trust: Trust,
+    /// How to log in beside the keys.
+    pub credentials: Credentials,
 }
+
+/// What lies between here and a server.
+#[derive(Debug, Clone, Default)]
+pub enum Via {
+    /// Nothing.
+    #[default]
+    Direct,
+    /// Another server, which connects on to this one.
+    Jump(Arc<Hop>),
+    /// A program whose input and output are the connection.
+    Command {
+        /// The command, with everything expanded.
+        command: String,
+        /// The shell that runs it.
+        shell: String,
+    },
+}
+
+/// A server to jump through.
+#[derive(Debug)]
+pub struct Hop {
+    /// As the configuration calls it.
+    pub name: String,
+    /// How it is reached itself.
+    pub dial: Dial,
+}
+
+/// Whether a connection is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// It is not.
+    #[default]
+    Off,
+    /// It is where the server can do it, once the login is through.
+    On,
+}
+
+/// What a connection runs over.
+pub type Stream = Box<dyn Duplex>;
+
+/// A stream in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// Where the keys to log in with come from.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +128,8 @@ pub struct Identities {
     pub agent: Option<PathBuf>,
     /// Private key files, most preferred first. Missing ones are passed over.
     pub files: Vec<PathBuf>,
+    /// Certificate files; without any, those that lie beside the key files.
+    pub certificates: Vec<PathBuf>,
     /// Whether the agent may offer keys that are not among the files.
     pub offer: AgentKeys,
 }
@@ -84,7 +148,9 @@ pub enum AgentKeys {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// The name has no address.
-    #[error("cannot resolve {name}: {why}")]
+    #[error(
+        "cannot resolve {name}: {why}; check the name, or say where it is with HostName in the SSH configuration"
+    )]
     Resolve {
         /// The name.
         name: String,
@@ -95,14 +161,33 @@ pub enum ConnectError {
     #[error("{0}")]
     Unreachable(String),
     /// The server hung up before the login, as one does that has too many connections.
-    #[error("the server hangs up before the login (too many connections at once?)")]
+    #[error(
+        "the server hangs up before the login (too many connections at once? see MaxStartups in its sshd_config, and its log)"
+    )]
     CutOff,
+    /// A server on the way to it is the reason.
+    #[error("jump host {name}: {why}")]
+    Jump {
+        /// What the configuration calls it.
+        name: String,
+        /// Its failure.
+        why: Box<ConnectError>,
+    },
     /// The server's key is not to be trusted; says what to do.
     #[error("{0}")]
     HostKey(String),
+    /// Nobody has said yet whether the server's key is to be trusted: see [`Dial::ask_about`].
+    #[error("nobody has said yet whether the host key of {} is to be trusted", .0.shown)]
+    UnknownKey(Box<NewKey>),
+    /// What is configured cannot be done; says what to do.
+    #[error("{0}")]
+    Configuration(String),
     /// No key was accepted; says what was tried.
     #[error("{0}")]
     Login(String),
+    /// The system's client cannot be used for this; its words.
+    #[error("{0}")]
+    Program(String),
     /// Anything else.
     #[error("{0}")]
     Protocol(String),
@@ -116,12 +201,81 @@ impl Dial {
             alias: self.host_key_alias.as_deref(),
         }
     }
+
+    /// The same for all that may share a connection.
+    pub fn key(&self) -> String {
+        let Self {
+            user,
+            hostname,
+            port,
+            host_key_alias: alias,
+            via,
+            route,
+            compression,
+            credentials,
+            ..
+        } = self;
+        let algorithms = &credentials.rules.algorithms;
+        let via = match via {
+            Via::Direct => format!("{route:?}"),
+            Via::Jump(hop) => hop.dial.key(),
+            Via::Command { command, .. } => command.clone(),
+        };
+        format!("{user:?}@{hostname:?}:{port} {alias:?} {compression:?} {algorithms:?} via ({via})")
+    }
+}
+
+impl Dial {
+    /// Has somebody asked about an unknown key, after which dialling again may help.
+    ///
+    /// # Errors
+    /// Why the host is not to be trusted.
+    pub async fn ask_about(&self, key: &NewKey) -> Result<(), String> {
+        let answer = match &self.trust.new_keys {
+            Some(new_keys) => new_keys.ask(key).await,
+            None => Err(Unanswered::Nobody),
+        };
+        match answer {
+            Ok(Confirmed::Yes) => Ok(()),
+            Ok(Confirmed::No) | Err(Unanswered::Nobody | Unanswered::Declined) => {
+                Err(host_key::not_trusted(self, key))
+            }
+            Err(error) => Err(format!("{}; {error}", host_key::not_trusted(self, key))),
+        }
+    }
+}
+
+impl Hop {
+    /// What went wrong with it, for who wanted through.
+    pub fn failed(&self, why: ConnectError) -> ConnectError {
+        ConnectError::Jump {
+            name: crate::causes::plain(&self.name),
+            why: Box::new(why),
+        }
+    }
 }
 
 impl ConnectError {
     /// Whether trying again can help without somebody changing something first.
     pub fn may_pass(&self) -> bool {
-        !matches!(self, Self::HostKey(_) | Self::Login(_))
+        match self {
+            Self::HostKey(_) | Self::Configuration(_) | Self::Login(_) | Self::Program(_) => false,
+            Self::Jump { why, .. } => why.may_pass(),
+            Self::Resolve { .. }
+            | Self::Unreachable(_)
+            | Self::CutOff
+            | Self::UnknownKey(_)
+            | Self::Protocol(_) => true,
+        }
+    }
+
+    /// Whether a server has too much to do: no failure until it lasts.
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::CutOff => true,
+            Self::Jump { why, .. } => why.is_busy(),
+            _ => false,
+        }
     }
 }
 
@@ -151,11 +305,14 @@ pub enum ExecError {
 }
 
 impl Connection {
-    /// Connects and logs in.
+    /// Logs in over the stream that `connecting` comes to; the limit on connecting holds for both together.
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn open(dial: &Dial) -> Result<Self, ConnectError> {
+    pub async fn open(
+        dial: &Dial,
+        connecting: impl Future<Output = Result<Stream, ConnectError>>,
+    ) -> Result<Self, ConnectError> {
         let lost = Arc::new(OnceLock::new());
         let refused = Arc::new(Mutex::new(None));
         let client = Client {
@@ -163,38 +320,39 @@ impl Connection {
             refused: refused.clone(),
             lost: lost.clone(),
         };
+        let config = Arc::new(config(dial).map_err(ConnectError::Configuration)?);
+        let connected = AtomicBool::new(false);
         let handshake = async {
-            let socket = tcp(&dial.hostname, dial.port).await?;
-            client::connect_stream(Arc::new(config(dial)), socket, client)
+            let stream = connecting.await?;
+            connected.store(true, Ordering::Relaxed);
+            client::connect_stream(config, stream, client)
                 .await
-                .map_err(|error| {
-                    match refused
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .take()
-                    {
-                        Some(why) => ConnectError::HostKey(why),
-                        None => handshake_error(&error),
-                    }
+                .map_err(|error| match lock(&refused).take() {
+                    Some(error) => error,
+                    None => handshake_error(&error),
                 })
         };
         let mut handle = tokio::time::timeout(dial.connect_timeout, handshake)
             .await
             .map_err(|_| {
+                let remedy = if connected.load(Ordering::Relaxed) {
+                    "what listens there says nothing; check the port, and how the host is (ConnectTimeout is the limit)"
+                } else {
+                    "check that the host is up, and that no firewall is between"
+                };
                 ConnectError::Unreachable(format!(
-                    "no answer from {}:{} within {} s",
+                    "no answer from {}:{} within {} s: {remedy}",
                     dial.hostname,
                     dial.port,
                     dial.connect_timeout.as_secs()
                 ))
             })??;
-        match tokio::time::timeout(
-            dial.connect_timeout.max(LOGIN_TIMEOUT),
-            log_in(&mut handle, dial),
-        )
-        .await
-        {
-            Ok(Err(ConnectError::Login(why))) => {
+        let open = OpenQuestions::default();
+        let limit = dial.connect_timeout.max(LOGIN_TIMEOUT);
+        // Boxed, since it is large and every reader waits for a connection.
+        let login = Box::pin(auth::log_in(&mut handle, dial, &open));
+        match within(limit, &open, login).await {
+            Some(Err(ConnectError::Login(why))) => {
                 // The library reports a connection that broke as a key that was not accepted; only a server that says goodbye (as
                 // it does after too many wrong keys) meant it.
                 return Err(match lost.get() {
@@ -204,8 +362,8 @@ impl Connection {
                     _ => ConnectError::Login(why),
                 });
             }
-            Ok(result) => result?,
-            Err(_) => {
+            Some(result) => result?,
+            None => {
                 return Err(ConnectError::Unreachable(format!(
                     "{} did not answer the login in time",
                     dial.hostname
@@ -251,6 +409,27 @@ impl Connection {
             .get()
             .cloned()
             .unwrap_or_else(|| otherwise.to_lowercase())
+    }
+}
+
+/// Waits for a login, for so long; the time in which somebody is asked does not count.
+async fn within<T>(
+    limit: Duration,
+    open: &OpenQuestions,
+    login: impl Future<Output = T>,
+) -> Option<T> {
+    /// How often the time is looked at.
+    const TICK: Duration = Duration::from_millis(500);
+    tokio::pin!(login);
+    let mut left = limit;
+    loop {
+        tokio::select! {
+            result = &mut login => return Some(result),
+            () = tokio::time::sleep(TICK) => {}
+        }
+        if !open.any() {
+            left = left.checked_sub(TICK)?;
+        }
     }
 }
 
@@ -359,45 +538,6 @@ impl Output {
     }
 }
 
-async fn tcp(hostname: &str, port: u16) -> Result<TcpStream, ConnectError> {
-    let resolve = |why: String| ConnectError::Resolve {
-        name: hostname.to_owned(),
-        why,
-    };
-    let addresses = tokio::net::lookup_host((hostname, port))
-        .await
-        .map_err(|error| resolve(error.to_string()))?;
-    let mut last = resolve("it has no address".to_owned());
-    for address in addresses {
-        match tokio::time::timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
-            Err(_) => {
-                last = ConnectError::Unreachable(format!(
-                    "{address}: no answer within {} s",
-                    ADDRESS_TIMEOUT.as_secs()
-                ));
-            }
-            Ok(Ok(socket)) => {
-                // Without it every small packet of the handshake waits for an acknowledgement: 97 ms instead of 27.
-                let _ = socket.set_nodelay(true);
-                return Ok(socket);
-            }
-            Ok(Err(error)) => {
-                last = ConnectError::Unreachable(format!("{address}: {}", plain(&error)));
-            }
-        }
-    }
-    Err(last)
-}
-
-/// An I/O error in words, without the operating system's number.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_lowercase(),
-        None => text,
-    }
-}
-
 fn handshake_error(error: &ClientError) -> ConnectError {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     match &error.0 {
@@ -412,239 +552,50 @@ fn handshake_error(error: &ClientError) -> ConnectError {
         {
             ConnectError::CutOff
         }
-        russh::Error::NoCommonAlgo { kind, theirs, .. } => ConnectError::Protocol(format!(
-            "no common {kind:?} algorithm: the server offers {}",
-            theirs.join(", ")
-        )),
+        russh::Error::NoCommonAlgo { kind, theirs, .. } => {
+            let (what, keyword) = match kind {
+                AlgorithmKind::Kex => ("key exchange", "KexAlgorithms"),
+                AlgorithmKind::Key => ("host key algorithm", "HostKeyAlgorithms"),
+                AlgorithmKind::Cipher => ("cipher", "Ciphers"),
+                AlgorithmKind::Compression => ("compression", "Compression"),
+                AlgorithmKind::Mac => ("MAC", "MACs"),
+            };
+            ConnectError::Protocol(format!(
+                "no common {what}: the server offers {}; allow one of them by {keyword} in the SSH configuration, or connect by the system's ssh with --ssh-command ssh",
+                strangers(&theirs.join(", "))
+            ))
+        }
         other => ConnectError::Protocol(other.to_string()),
     }
 }
 
-fn config(dial: &Dial) -> client::Config {
-    let known_hosts = dial.known_hosts.host(&dial.host_name());
-    let known = known_hosts.algorithms();
-    let certified = !known_hosts.authorities().is_empty();
-    // The kinds of key that we know this host by come first, or a host known by another kind would look unknown.
-    let mut keys: Vec<Algorithm> = HOST_KEYS.to_vec();
-    keys.sort_by_key(|algorithm| {
-        known
-            .iter()
-            .position(|name| same_kind(algorithm, name))
-            .unwrap_or(usize::MAX)
-    });
-    client::Config {
+fn config(dial: &Dial) -> Result<client::Config, String> {
+    let offered = host_key::offered(dial)?;
+    let protection = ciphers::allowed(&dial.credentials.rules.algorithms)?;
+    Ok(client::Config {
         channel_buffer_size: CHANNEL_PACKETS,
         keepalive_interval: Some(dial.keepalive_interval),
         keepalive_max: dial.keepalive_max,
         nodelay: true,
         preferred: Preferred {
-            host_key_certificates: if certified {
-                Cow::Owned(keys.clone())
-            } else {
-                Cow::Borrowed(&[])
-            },
-            key: Cow::Owned(keys),
-            cipher: Cow::Borrowed(&[
-                cipher::AES_256_GCM,
-                cipher::AES_128_GCM,
-                cipher::CHACHA20_POLY1305,
-                cipher::AES_256_CTR,
-                cipher::AES_192_CTR,
-                cipher::AES_128_CTR,
-            ]),
-            compression: Cow::Borrowed(&[compression::NONE]),
-            ..Preferred::DEFAULT
+            host_key_certificates: Cow::Owned(offered.certificates),
+            key: Cow::Owned(offered.keys),
+            kex: Cow::Owned(protection.key_exchanges),
+            cipher: Cow::Owned(protection.ciphers),
+            mac: Cow::Owned(protection.macs),
+            compression: Cow::Borrowed(match dial.compression {
+                Compression::Off => &[compression::NONE],
+                Compression::On => &[compression::ZLIB_LEGACY, compression::NONE],
+            }),
         },
         ..client::Config::default()
-    }
-}
-
-/// The kinds of host key that are accepted, without SHA-1 signatures.
-const HOST_KEYS: [Algorithm; 6] = [
-    Algorithm::Ed25519,
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP256,
-    },
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP384,
-    },
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP521,
-    },
-    Algorithm::Rsa {
-        hash: Some(HashAlg::Sha512),
-    },
-    Algorithm::Rsa {
-        hash: Some(HashAlg::Sha256),
-    },
-];
-
-/// Whether a key listed under `name` in a known-hosts file can be proven by this algorithm.
-fn same_kind(algorithm: &Algorithm, name: &str) -> bool {
-    match algorithm {
-        Algorithm::Rsa { .. } => name == "ssh-rsa",
-        other => other.as_str() == name,
-    }
-}
-
-async fn log_in(handle: &mut client::Handle<Client>, dial: &Dial) -> Result<(), ConnectError> {
-    let mut tried = Vec::new();
-    let mut failed = Vec::new();
-    let mut agent = connect_agent(dial, &mut failed).await;
-    let offered = match &mut agent {
-        Some(agent) => agent.request_identities().await.unwrap_or_else(|error| {
-            failed.push(format!("the agent gives no keys: {error}"));
-            Vec::new()
-        }),
-        None => Vec::new(),
-    };
-    let beside: Vec<PublicKey> = dial
-        .identities
-        .files
-        .iter()
-        .filter_map(|file| russh::keys::load_public_key(with_pub(file)).ok())
-        .collect();
-    let of_file = |identity: &AgentIdentity| {
-        beside
-            .iter()
-            .any(|key| key.key_data() == public_of(identity).key_data())
-    };
-    // As OpenSSH: the agent's keys that the configuration names, then its others, then the files.
-    let (named, other): (Vec<_>, Vec<_>) = offered.into_iter().partition(of_file);
-    let from_agent = named.into_iter().chain(match dial.identities.offer {
-        AgentKeys::All => other,
-        AgentKeys::OfFiles => Vec::new(),
-    });
-    let mut seen: Vec<PublicKey> = Vec::new();
-    if let Some(agent) = &mut agent {
-        for identity in from_agent.take(LOGINS_PER_CONNECTION) {
-            let AgentIdentity::PublicKey { key, comment } = identity else {
-                continue;
-            };
-            let hash = hash_for(handle, &key.algorithm()).await?;
-            tried.push(format!("agent key {comment}"));
-            seen.push(key.clone());
-            match handle
-                .authenticate_publickey_with(dial.user.clone(), key, hash, agent)
-                .await
-            {
-                Ok(answer) if answer.success() => return Ok(()),
-                Ok(_) => {}
-                Err(error) => failed.push(format!("agent key {comment}: {error}")),
-            }
-        }
-    }
-    for file in &dial.identities.files {
-        if tried.len() >= LOGINS_PER_CONNECTION {
-            break;
-        }
-        let Some(key) = load(file, &mut failed) else {
-            continue;
-        };
-        if seen
-            .iter()
-            .any(|seen| seen.key_data() == key.public_key().key_data())
-        {
-            continue;
-        }
-        let hash = hash_for(handle, &key.algorithm()).await?;
-        tried.push(file.display().to_string());
-        match handle
-            .authenticate_publickey(
-                dial.user.clone(),
-                PrivateKeyWithHashAlg::new(Arc::new(key), hash),
-            )
-            .await
-        {
-            Ok(answer) if answer.success() => return Ok(()),
-            Ok(_) => {}
-            Err(error) => {
-                return Err(ConnectError::Protocol(format!(
-                    "the login broke off: {error}"
-                )));
-            }
-        }
-    }
-    Err(ConnectError::Login(login_failure(dial, &tried, &failed)))
-}
-
-fn login_failure(dial: &Dial, tried: &[String], failed: &[String]) -> String {
-    let mut text = format!("permission denied for user {}", dial.user);
-    if tried.is_empty() {
-        text.push_str(": there is no key to try");
-    } else {
-        text.push_str(": not accepted were ");
-        text.push_str(&tried.join(", "));
-    }
-    for failure in failed {
-        text.push_str("; ");
-        text.push_str(failure);
-    }
-    text.push_str("; load the right key with ssh-add, name it with IdentityFile, or log in as somebody else with --user");
-    text
-}
-
-async fn hash_for(
-    handle: &client::Handle<Client>,
-    algorithm: &Algorithm,
-) -> Result<Option<HashAlg>, ConnectError> {
-    if !matches!(algorithm, Algorithm::Rsa { .. }) {
-        return Ok(None);
-    }
-    // A server that does not say takes SHA-512 since OpenSSH 7.2.
-    let best = handle
-        .best_supported_rsa_hash()
-        .await
-        .map_err(|error| ConnectError::Protocol(error.to_string()))?;
-    Ok(best.flatten().or(Some(HashAlg::Sha512)))
-}
-
-async fn connect_agent(
-    dial: &Dial,
-    failed: &mut Vec<String>,
-) -> Option<AgentClient<tokio::net::UnixStream>> {
-    let path = dial.identities.agent.as_ref()?;
-    match AgentClient::connect_uds(path).await {
-        Ok(agent) => Some(agent),
-        Err(error) => {
-            failed.push(format!("no agent answers at {}: {error}", path.display()));
-            None
-        }
-    }
-}
-
-fn load(file: &Path, failed: &mut Vec<String>) -> Option<PrivateKey> {
-    match russh::keys::load_secret_key(file, None) {
-        Ok(key) => Some(key),
-        Err(russh::keys::Error::IO(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(russh::keys::Error::KeyIsEncrypted) => {
-            failed.push(format!(
-                "{} has a passphrase: add it to the agent with ssh-add",
-                file.display()
-            ));
-            None
-        }
-        Err(error) => {
-            failed.push(format!("{}: {error}", file.display()));
-            None
-        }
-    }
-}
-
-fn with_pub(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".pub");
-    PathBuf::from(name)
-}
-
-fn public_of(identity: &AgentIdentity) -> PublicKey {
-    identity.public_key().into_owned()
+    })
 }
 
 /// Our side of the library's callbacks.
 struct Client {
     dial: Dial,
-    refused: Arc<Mutex<Option<String>>>,
+    refused: Arc<Mutex<Option<ConnectError>>>,
     lost: Arc<OnceLock<String>>,
 }
 
@@ -658,78 +609,6 @@ impl From<russh::Error> for ClientError {
     }
 }
 
-impl Client {
-    /// Whether the host is who it should be; why not otherwise.
-    fn check(&self, key: &PublicKey) -> Result<(), String> {
-        let blob = key.to_bytes().map_err(|error| error.to_string())?;
-        let key = HostKey::from_blob(&blob).map_err(|error| error.to_string())?;
-        let host = self.dial.host_name();
-        match self
-            .dial
-            .known_hosts
-            .check(&host, &key)
-            .refusal(&host, &key)
-        {
-            None => Ok(()),
-            Some(why) => Err(why),
-        }
-    }
-
-    /// Whether an authority that we trust for this host vouches for it now.
-    fn check_certificate(&self, certificate: &Certificate) -> Result<(), String> {
-        let host = self.dial.host_name();
-        let name = host.lookup_name();
-        let known = self.dial.known_hosts.host(&host);
-        let signer = certificate.signature_key();
-        let is_signer =
-            |blob: &[u8]| PublicKey::from_bytes(blob).is_ok_and(|key| key.key_data() == signer);
-        if !known
-            .authorities()
-            .iter()
-            .any(|authority| is_signer(authority.key.blob()))
-        {
-            return Err(format!(
-                "the host certificate of {name} is signed by no authority that the known hosts trust for it"
-            ));
-        }
-        let certified = PublicKey::from(certificate.public_key().clone());
-        let blob = certified.to_bytes().map_err(|error| error.to_string())?;
-        if let Ok(key) = HostKey::from_blob(&blob)
-            && let Some(place) = known.revocation(&key)
-        {
-            return Err(format!(
-                "the key in the host certificate of {name} is marked as @revoked in {place}"
-            ));
-        }
-        if !certificate.cert_type().is_host() {
-            return Err(format!(
-                "{name} shows a user's certificate instead of a host's"
-            ));
-        }
-        let principals = certificate.valid_principals();
-        if !principals
-            .iter()
-            .any(|principal| principal.eq_ignore_ascii_case(&host.principal()))
-        {
-            return Err(format!(
-                "the host certificate of {name} is for {}",
-                printable(&principals.join(", "))
-            ));
-        }
-        let now_s = u64::try_from(self.dial.clock.arrival().wall_ns / 1_000_000_000).unwrap_or(0);
-        certificate
-            .validate_at(now_s, [&signer.fingerprint(HashAlg::Sha256)])
-            .map_err(|error| format!("the host certificate of {name} is not valid now: {error}"))
-    }
-}
-
-/// A stranger's text without what could drive a terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
-}
-
 impl client::Handler for Client {
     type Error = ClientError;
 
@@ -738,19 +617,18 @@ impl client::Handler for Client {
         shown: &PublicKeyOrCertificate,
     ) -> Result<bool, Self::Error> {
         let verdict = match shown {
-            PublicKeyOrCertificate::PublicKey { key, .. } => self.check(key),
-            PublicKeyOrCertificate::Certificate(certificate) => self.check_certificate(certificate),
-        };
-        match verdict {
-            Ok(()) => Ok(true),
-            Err(why) => {
-                *self
-                    .refused
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(why);
-                Ok(false)
+            PublicKeyOrCertificate::PublicKey { key, .. } => host_key::check(&self.dial, key),
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                host_key::check_certificate(&self.dial, certificate)
             }
-        }
+        };
+        let error = match verdict {
+            Judgement::Accept => return Ok(true),
+            Judgement::Refuse(why) => ConnectError::HostKey(why),
+            Judgement::Ask(key) => ConnectError::UnknownKey(key),
+        };
+        *lock(&self.refused) = Some(error);
+        Ok(false)
     }
 
     async fn disconnected(

@@ -5,7 +5,10 @@
 //! (`tokens`). Connecting, and reading the files that are named here, are left to others; so are a cache and a limit
 //! on how many hosts are resolved at once (`Match exec` can take a good part of a second each).
 
+pub mod algorithms;
+pub mod hops;
 pub mod own;
+pub mod rules;
 pub mod ssh_g;
 pub mod tokens;
 
@@ -14,7 +17,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rules::{LoginRules, RuleWords};
 use tokens::Tokens;
+
+use crate::open_files;
 
 /// How a host is to be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +63,10 @@ pub struct HostConfig {
     pub address_family: AddressFamily,
     /// The local address to connect from.
     pub bind_address: Option<String>,
+    /// How to log in, and what is remembered of new host keys.
+    pub rules: LoginRules,
+    /// A file of host keys that are never accepted.
+    pub revoked_host_keys: Option<PathBuf>,
     /// What the configuration asks for that is not done here, as sentences without a full stop.
     pub warnings: Vec<String>,
 }
@@ -98,9 +108,10 @@ pub enum Proxy {
 }
 
 /// Which addresses of a name to try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AddressFamily {
     /// All.
+    #[default]
     Any,
     /// IPv4.
     Inet,
@@ -177,6 +188,8 @@ impl LocalFacts {
                     .ok()
             })
         });
+        // Without `/proc`, as on macOS, nothing safe tells it; one's home is one's own.
+        let uid = uid.or_else(|| owner(Path::new(&std::env::var_os("HOME")?)));
         let users = text("/etc/passwd").unwrap_or_default();
         let entry = users
             .lines()
@@ -201,6 +214,7 @@ impl LocalFacts {
         });
         let host = text("/proc/sys/kernel/hostname")
             .or_else(|| variable("HOSTNAME"))
+            .or_else(node_name)
             .unwrap_or_default();
         Self {
             home,
@@ -250,6 +264,22 @@ impl Source {
     }
 }
 
+/// The number of whom a file belongs to.
+fn owner(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some(path.metadata().ok()?.uid())
+}
+
+/// This host's name as every Unix tells it.
+fn node_name() -> Option<String> {
+    let output = std::process::Command::new("uname")
+        .arg("-n")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .ok()?;
+    String::from_utf8(output.stdout).ok()
+}
+
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata()
@@ -265,8 +295,9 @@ pub async fn resolve(
     check_names(wanted)?;
     match source {
         Source::OpenSsh { file } => {
-            let output = ssh_g::run(file.as_deref(), wanted).await?;
-            ssh_g::parse(&output, wanted, facts)
+            let (output, defaults) =
+                tokio::join!(ssh_g::run(file.as_deref(), wanted), ssh_g::defaults());
+            ssh_g::parse(&output?, defaults, wanted, facts)
         }
         Source::OwnParser { file } => {
             own::OwnConfig::load(file.as_deref(), facts)?.resolve(wanted, facts)
@@ -319,7 +350,8 @@ pub enum ConfigError {
     },
     /// `ssh` could not be run.
     #[error(
-        "run `ssh -G {host}` to read its configuration: install openssh-client, or go without by the configuration's ssh.config = \"none\""
+        "run `ssh -G {host}` to read its configuration: {}",
+        open_files::remedy(source).unwrap_or("install openssh-client, or go without by the configuration's ssh.config = \"none\"")
     )]
     Run {
         /// The host.
@@ -412,13 +444,15 @@ struct Values {
     compression: bool,
     address_family: AddressFamily,
     bind_address: Option<String>,
+    rule_words: RuleWords,
     warnings: Vec<String>,
 }
 
 impl Values {
     /// Expands what is still to expand. A file whose name cannot be expanded is left out with a warning: another key
     /// may serve.
-    fn finish(mut self, host: &str, facts: &LocalFacts) -> HostConfig {
+    fn finish(mut self, host: &str, facts: &LocalFacts) -> Result<HostConfig, String> {
+        let rules = self.rule_words.rules()?;
         let jump = if let Proxy::Jump(jump) = &self.proxy {
             jump
         } else {
@@ -464,7 +498,22 @@ impl Values {
                     .map_or(IdentityAgent::Off, IdentityAgent::Socket),
             },
         };
-        HostConfig {
+        // Going on without it could accept a revoked key, so that a name that cannot be read is an error.
+        let revoked_host_keys = rules
+            .revoked_host_keys
+            .as_deref()
+            .map(|name| {
+                tokens
+                    .path(name)
+                    .map_err(|why| format!("RevokedHostKeys {name:?}: {why}"))
+            })
+            .transpose()?;
+        if let Some(provider) = &rules.pkcs11_provider {
+            self.warnings.push(format!(
+                "PKCS11Provider {provider} is not supported: its keys are not tried; log in by the system's ssh with --ssh-command"
+            ));
+        }
+        Ok(HostConfig {
             hostname: self.hostname,
             port: self.port,
             user: self.user,
@@ -484,8 +533,10 @@ impl Values {
             compression: self.compression,
             address_family: self.address_family,
             bind_address: self.bind_address,
+            rules,
+            revoked_host_keys,
             warnings: self.warnings,
-        }
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! Talk: what is said on standard error, from anywhere and in order, without waiting for it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::lock::lock;
 use crate::options;
 use crate::output;
 use crate::status::Status;
@@ -38,7 +39,7 @@ struct Board {
 
 impl Board {
     fn lock(&self) -> MutexGuard<'_, Status> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.status)
     }
 }
 

@@ -4,12 +4,12 @@
 //! hello                 hello/0-2,5                       a short name
 //! www-data/prod/hello                                     in the default cluster
 //! aa/www-data/prod/hello            aa/www-data/prod/hello/0-2,5
+//! hello*          */prod/hello      aa/*/prod/hello*      all jobs that match
 //! web[01-40]:/var/log/app/*.log     me@web1:2222:/a/*.log,/b/*.log     [::1]:22:/path
 //! local:/path/*.log     /path/*.log     ./x.log           files of this host
 //! ```
 //!
-//! This file reads the text and nothing else; what a name stands for is found by `resolve`. Patterns in job keys are refused
-//! for now, so that they can get their meaning later.
+//! This file reads the text and nothing else; what a name stands for is found by `resolve`.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,6 +20,7 @@ use joblog::{InstanceSet, JobKey};
 
 use crate::hostlist::{self, HostListError};
 use crate::instance::{self, BadName, Login};
+use crate::job_pattern::is_pattern;
 
 /// The longest target, in bytes.
 pub const MAX_TARGET_BYTES: usize = 64 * 1024;
@@ -49,6 +50,13 @@ pub enum Target {
         env: String,
         /// The name.
         name: String,
+    },
+    /// All jobs whose names or keys match.
+    Matching {
+        /// Patterns of a short name; of role, environment and name; or of cluster, role, environment and name.
+        parts: Vec<String>,
+        /// Only these instances.
+        instances: Option<InstanceSet>,
     },
     /// A job by a name that the configuration or a scheduler knows.
     Short {
@@ -130,9 +138,9 @@ pub enum Problem {
         "some of the hosts have a {0} and others have none; write it for each of them, or use the flag or the configuration"
     )]
     Uneven(&'static str),
-    /// A pattern in a job key.
+    /// A character of patterns where it makes none.
     #[error(
-        "job names are matched exactly so far: `{0}` cannot stand in one (for hosts and files write `hosts:/path`)"
+        "`{0}` cannot stand so in a job's name; patterns are made of `*`, `?` and `[…]` (for hosts and files write `hosts:/path`)"
     )]
     Pattern(char),
     /// A part that no name is.
@@ -174,11 +182,26 @@ impl fmt::Display for Target {
                 write!(f, "{key}")?;
                 with(f, instances)
             }
+            Self::Matching { parts, instances } => {
+                f.write_str(&parts.join("/"))?;
+                with(f, instances)
+            }
             Self::RoleEnvName { role, env, name } => write!(f, "{role}/{env}/{name}"),
             Self::Short { name, instances } => {
                 f.write_str(name)?;
                 with(f, instances)
             }
+        }
+    }
+}
+
+impl Target {
+    /// Whether it is a short name, or a pattern of some.
+    pub fn is_short(&self) -> bool {
+        match self {
+            Self::Short { .. } => true,
+            Self::Matching { parts, .. } => parts.len() == 1,
+            _ => false,
         }
     }
 }
@@ -377,7 +400,11 @@ fn job(text: &str) -> Result<Target, Problem> {
         _ => return Err(Problem::TooManyParts),
     };
     for part in &parts[..names] {
-        check_name(part)?;
+        if is_pattern(part) {
+            check_pattern(part, names)?;
+        } else {
+            check_name(part)?;
+        }
     }
     let key = |cluster, role, env, name| {
         JobKey::new(cluster, role, env, name).map_err(|_| Problem::Name(text.to_owned()))
@@ -387,6 +414,16 @@ fn job(text: &str) -> Result<Target, Problem> {
             .parse()
             .map_err(|_| Problem::Instances(instances.to_owned(), hint))
     };
+    if parts[..names].iter().any(|part| is_pattern(part)) {
+        let instances = match parts.get(names) {
+            Some(instances) => Some(set(instances, "it stands behind the last slash")?),
+            None => None,
+        };
+        return Ok(Target::Matching {
+            parts: parts[..names].iter().map(|&part| part.to_owned()).collect(),
+            instances,
+        });
+    }
     match parts[..] {
         [name] => Ok(Target::Short {
             name: name.to_owned(),
@@ -424,15 +461,34 @@ fn job(text: &str) -> Result<Target, Problem> {
 }
 
 fn check_name(part: &str) -> Result<(), Problem> {
-    if part.contains('[') && part.contains(']') && hostlist::expand(part).is_ok() {
-        return Err(Problem::NoPath(part.to_owned()));
-    }
-    if let Some(pattern) = part.chars().find(|c| "*?[]{}".contains(*c)) {
+    if let Some(pattern) = part.chars().find(|c| "{}".contains(*c)) {
         return Err(Problem::Pattern(pattern));
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if part.is_empty() || !part.chars().all(allowed) {
         return Err(Problem::Name(part.to_owned()));
+    }
+    Ok(())
+}
+
+/// A part of a pattern. `web[01-40]` alone is far more often a list of hosts whose path was forgotten.
+fn check_pattern(part: &str, names: usize) -> Result<(), Problem> {
+    if names == 1 && !part.contains(['*', '?']) && hostlist::expand(part).is_ok() {
+        return Err(Problem::NoPath(part.to_owned()));
+    }
+    let mut open = false;
+    for c in part.chars() {
+        match (c, open) {
+            ('[', false) => open = true,
+            (']', true) => open = false,
+            ('[', true) | (']', false) | ('{' | '}', _) => return Err(Problem::Pattern(c)),
+            ('*' | '?', false) | ('!' | '^', true) => {}
+            (c, _) if c.is_ascii_alphanumeric() || "_.-".contains(c) => {}
+            _ => return Err(Problem::Name(part.to_owned())),
+        }
+    }
+    if open {
+        return Err(Problem::Pattern('['));
     }
     Ok(())
 }
@@ -550,11 +606,41 @@ mod tests {
     }
 
     #[test]
+    fn patterns_of_jobs() {
+        for (text, expected, expected_set) in [
+            ("hello*", &["hello*"][..], None),
+            ("h?llo/0-2", &["h?llo"], Some("0-2")),
+            ("*/prod/hello", &["*", "prod", "hello"], None),
+            ("aa/*/prod/hello*", &["aa", "*", "prod", "hello*"], None),
+            (
+                "*/www/prod/h[a-e!]llo/5",
+                &["*", "www", "prod", "h[a-e!]llo"],
+                Some("5"),
+            ),
+        ] {
+            let Ok(Target::Matching { parts, instances }) = text.parse() else {
+                panic!("{text}: {:?}", text.parse::<Target>());
+            };
+            assert_eq!(parts, expected, "{text}");
+            assert_eq!(
+                instances.map(|set| set.to_string()).as_deref(),
+                expected_set,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn errors_say_what_to_write() {
         let cases = [
             "",
             "a//b",
-            "aa/*/prod/hello",
+            "aa/{x,y}/prod/hello",
+            "aa/*/prod/he]llo",
+            "aa/*/pr[od/hello",
+            "aa/*/prod/hel lo",
+            "hello*/x",
+            "a/*/c/d/e",
             "web[01-40]",
             "web[01-40",
             "hello/x",

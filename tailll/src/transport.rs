@@ -113,6 +113,8 @@ pub enum Start {
 pub enum Until {
     /// At the end of the file.
     End,
+    /// After so many bytes, or at the end of the file.
+    Bytes(u64),
     /// Never: bytes are given as they are written, until the file is truncated or the transport breaks.
     Forever,
 }
@@ -140,7 +142,7 @@ pub enum Chunk {
 /// Why an open file gives no more bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// Its end was reached, as asked ([`Until::End`]).
+    /// Its end was reached, as asked ([`Until::End`], [`Until::Bytes`]).
     Reached,
     /// The reader on the host ended: the file was truncated, or somebody ended the reader.
     Stopped,

@@ -64,7 +64,10 @@ pub async fn run(
         follow: options.follow,
     };
     loop {
-        let deadline = view.merger.deadline();
+        let deadline = [view.merger.deadline(), view.renderer.deadline()]
+            .into_iter()
+            .flatten()
+            .min();
         // Each branch can be dropped at any time: nothing is taken from a channel until its branch is chosen.
         tokio::select! {
             biased;
@@ -88,7 +91,7 @@ pub async fn run(
         }
     }
     view.merger.drain();
-    match view.show().await {
+    match view.finish().await {
         Ok(()) => ViewEnd::Shown,
         Err(Closed) => ViewEnd::OutputEnded,
     }
@@ -123,6 +126,7 @@ impl View {
                 Item::Mark(id, mark) => self.renderer.mark(id, mark, &mut self.buffer),
                 Item::Late(late) => self.renderer.late(&late, &mut self.buffer),
                 Item::Closed(id) => {
+                    self.renderer.counted(id, &mut self.buffer);
                     if self.follow == Follow::Follow {
                         self.renderer.close(id);
                     }
@@ -136,6 +140,14 @@ impl View {
                 self.output.talk(talk).await?;
             }
         }
+        self.renderer.say_due(now, &mut self.buffer);
+        self.flush().await
+    }
+
+    /// Hands over everything that is left.
+    async fn finish(&mut self) -> Result<(), Closed> {
+        self.show().await?;
+        self.renderer.finish(&mut self.buffer);
         self.flush().await
     }
 
@@ -167,7 +179,7 @@ mod tests {
     use crate::color::{Colors, StreamKind};
     use crate::highlight::Highlight;
     use crate::output::{self, Ended, OutputOptions, STATUS_EVERY};
-    use crate::render::Format;
+    use crate::render::{Format, Looks};
     use crate::source::{FileLabel, InstanceLabel, Source, SourceId};
     use std::io::{self, ErrorKind, Write};
     use std::sync::Mutex;
@@ -261,6 +273,7 @@ mod tests {
                 colors: Colors::Off,
                 stream: StreamKind::Pipe,
                 highlight: Highlight::default(),
+                looks: Looks::default(),
             },
             anchor: Anchor {
                 instant: Instant::now(),

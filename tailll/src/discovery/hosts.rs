@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{DiscoveryEvent, Outbox, Stopped};
+use crate::as_role::Become;
 use crate::instance::{Files, Instance, InstanceId, Login, Place};
 use crate::source::InstanceLabel;
 
@@ -16,6 +17,8 @@ pub struct Hosts {
     pub logins: Vec<Login>,
     /// Absolute shell patterns of the files.
     pub globs: Vec<String>,
+    /// The command that runs the scripts as another user.
+    pub as_role: Option<Become>,
 }
 
 impl Hosts {
@@ -39,6 +42,7 @@ impl Hosts {
             }),
             place: Place::Ssh(login.clone()),
             files: Files::Globs(self.globs.clone()),
+            as_role: self.as_role.clone(),
         };
         self.logins.iter().map(instance).collect()
     }
@@ -70,6 +74,7 @@ mod tests {
             name: text.to_owned(),
             logins: target::parse_logins(text).expect(text),
             globs: vec!["/x/*.log".to_owned()],
+            as_role: None,
         }
     }
 

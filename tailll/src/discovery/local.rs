@@ -1,7 +1,7 @@
 //! This host: files by their patterns, and the sandboxes that an agent keeps here. No SSH, no scheduler.
 //!
-//! A sandbox's job is read from its task id, which is all that a user who is not root gets to see; role, environment and name
-//! are run together there, so that a short name can mean more jobs than one. Only `latest` is followed as a symbolic link.
+//! A sandbox's job is read from the agent's record of the task where root runs this (`task_info`). Otherwise it is read from the
+//! task id, where role, environment and name are run together, so that a short name can mean more jobs than one. Only `latest` is followed as a symbolic link.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -15,8 +15,11 @@ use joblog::{InstanceSet, JobKey, TaskId};
 
 use super::{DiscoveryEvent, Health, Outbox, Stopped, Watch};
 use crate::causes::plain;
+use crate::glob::Glob;
 use crate::instance::{Files, Instance, InstanceId, Place};
+use crate::job_pattern::JobPattern;
 use crate::source::InstanceLabel;
+use crate::task_info::{self, Recorded};
 
 /// What this host is called in labels.
 pub const LOCALHOST: &str = "localhost";
@@ -47,6 +50,7 @@ impl LocalFiles {
             }),
             place: Place::Local,
             files: Files::Globs(self.globs.clone()),
+            as_role: None,
         }
     }
 
@@ -64,6 +68,8 @@ impl LocalFiles {
 /// A job's sandboxes on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandboxes {
+    /// The cluster of jobs that are named without one.
+    pub cluster: String,
     /// Whose.
     pub job: LocalJob,
     /// Which instances; all if it does not say.
@@ -81,7 +87,12 @@ pub enum LocalJob {
     Key(JobKey),
     /// By its name, under any role and environment.
     Name(String),
+    /// All that match.
+    Matching(JobPattern),
 }
+
+/// The environments that a scheduler allows unless it is told otherwise; others go on with a number.
+const ENVIRONMENTS: [&str; 3] = ["prod", "devel", "test"];
 
 /// What one search found.
 #[derive(Debug, Default)]
@@ -99,6 +110,7 @@ impl Sandboxes {
         match &self.job {
             LocalJob::Key(key) => key.to_string(),
             LocalJob::Name(name) => name.clone(),
+            LocalJob::Matching(pattern) => pattern.to_string(),
         }
     }
 
@@ -186,6 +198,7 @@ impl Sandboxes {
                 run_directory: self.run_directory.clone(),
                 task_id,
             },
+            as_role: None,
         }
     }
 
@@ -218,21 +231,34 @@ impl Sandboxes {
     fn look_at(&self, executor: &DirEntry, found: &mut Found) {
         let name = executor.file_name();
         let Some(name) = name.to_str() else { return };
-        let id = name.strip_prefix(THERMOS_PREFIX).unwrap_or(name);
-        let Ok(task) = TaskId::parse(id) else { return };
-        if !self.takes(&task) {
-            return;
-        }
         let Some(run) = run_folder(&executor.path().join("runs"), &self.run_directory) else {
             return;
         };
+        let records = self.records(&run);
+        // Behind any prefix of an executor stands the id of its task.
+        let record = records
+            .iter()
+            .filter(|record| name.ends_with(&record.task_id))
+            .max_by_key(|record| record.task_id.len());
+        let id = match record {
+            Some(record) => record.task_id.as_str(),
+            None => name.strip_prefix(THERMOS_PREFIX).unwrap_or(name),
+        };
+        let Ok(task) = TaskId::parse(id) else { return };
+        if !self.takes(&task, record) {
+            return;
+        }
         if fs::symlink_metadata(run.join("checkpoints/tasks/finished").join(id)).is_ok() {
             found.finished.push(id.to_owned());
             return;
         }
-        let (job, key) = match &self.job {
-            LocalJob::Key(key) => (key.to_string(), Some(key.clone())),
-            LocalJob::Name(_) => (task.prefix().to_owned(), None),
+        let recorded = record.and_then(|record| {
+            JobKey::new(&self.cluster, &record.role, &record.env, &record.name).ok()
+        });
+        let (job, key) = match (&self.job, recorded) {
+            (LocalJob::Key(key), _) => (key.to_string(), Some(key.clone())),
+            (_, Some(key)) => (key.to_string(), Some(key)),
+            _ => (task.prefix().to_owned(), None),
         };
         let label = InstanceLabel {
             job,
@@ -244,26 +270,38 @@ impl Sandboxes {
         found.instances.insert(id.to_owned(), Arc::new(label));
     }
 
-    fn takes(&self, task: &TaskId) -> bool {
-        let job = match &self.job {
-            LocalJob::Key(key) => task.matches(key),
-            LocalJob::Name(name) => {
-                let name: String = name
-                    .chars()
-                    .map(|c| {
-                        if c.is_ascii_alphanumeric() || "_-".contains(c) {
-                            c
-                        } else {
-                            '-'
-                        }
-                    })
-                    .collect();
-                // Before the name stand a role and an environment.
-                task.prefix()
-                    .strip_suffix(&name)
-                    .and_then(|rest| rest.strip_suffix('-'))
-                    .and_then(|rest| rest.split_once('-'))
-                    .is_some_and(|(role, env)| !role.is_empty() && !env.is_empty())
+    /// What the agent recorded of a run's tasks; nothing for those who may not read it.
+    fn records(&self, run: &Path) -> Vec<Recorded> {
+        let root = Path::new(&self.slave_root);
+        match run.strip_prefix(root) {
+            Ok(below) => task_info::recorded(&root.join("meta").join(below).join("tasks")),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn takes(&self, task: &TaskId, record: Option<&Recorded>) -> bool {
+        let job = match (&self.job, record) {
+            (LocalJob::Key(key), Some(record)) => {
+                (key.role(), key.env(), key.name())
+                    == (
+                        record.role.as_str(),
+                        record.env.as_str(),
+                        record.name.as_str(),
+                    )
+            }
+            (LocalJob::Name(name), Some(record)) => *name == record.name,
+            (LocalJob::Matching(pattern), Some(record)) => {
+                pattern.takes_job(&record.role, &record.env, &record.name)
+            }
+            (LocalJob::Key(key), None) => task.matches(key),
+            (LocalJob::Name(name), None) => ends_in_name(task.prefix(), &lossy(name)),
+            (LocalJob::Matching(pattern), None) => {
+                // The cluster does not stand in a task id.
+                let text = pattern.to_string();
+                let rest = text.split_once('/').map_or("", |(_, rest)| rest);
+                rest.replace(['/', '.'], "-")
+                    .parse()
+                    .is_ok_and(|glob: Glob| glob.matches(task.prefix().as_bytes()))
             }
         };
         job && self
@@ -271,6 +309,43 @@ impl Sandboxes {
             .as_ref()
             .is_none_or(|set| set.contains(task.instance()))
     }
+}
+
+/// A name as it stands in a task id.
+fn lossy(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "_-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect()
+}
+
+/// Whether `role-env-name` ends in this name. Where an environment is recognized, the name is what follows it and no less.
+fn ends_in_name(prefix: &str, name: &str) -> bool {
+    let parts: Vec<&str> = prefix.split('-').collect();
+    let is_env = |part: &str| {
+        ENVIRONMENTS.contains(&part)
+            || part
+                .strip_prefix("staging")
+                .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut after_env = (1..parts.len().saturating_sub(1))
+        .filter(|&at| is_env(parts[at]))
+        .map(|at| parts[at + 1..].join("-"))
+        .peekable();
+    if after_env.peek().is_some() {
+        return after_env.any(|rest| rest == name);
+    }
+    // Before the name stand a role and an environment.
+    prefix
+        .strip_suffix(name)
+        .and_then(|rest| rest.strip_suffix('-'))
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(role, env)| !role.is_empty() && !env.is_empty())
 }
 
 /// The folder of a run: a real one beneath `runs`, or the one that the link `latest` names there.
@@ -362,6 +437,7 @@ mod tests {
 
     fn sandboxes(root: &Path, job: LocalJob, instances: Option<&str>) -> Sandboxes {
         Sandboxes {
+            cluster: "aa".to_owned(),
             job,
             instances: instances.map(|set| set.parse().expect("a set")),
             slave_root: root.to_str().expect("UTF-8").to_owned(),
@@ -404,6 +480,59 @@ mod tests {
             found(&by_name),
             [id("data-prod-hello", 2), hello(0), hello(1)]
         );
+    }
+
+    #[test]
+    fn a_name_is_told_from_a_longer_one() {
+        for (prefix, name, expected) in [
+            ("www-data-prod-hello", "hello", true),
+            ("www-data-prod-other-hello", "hello", false),
+            ("www-data-prod-other-hello", "other-hello", true),
+            ("www-staging3-hello", "hello", true),
+            ("a-test-b-prod-c", "c", true),
+            ("a-test-b-prod-c", "b-prod-c", true),
+            ("role-somewhere-other-hello", "hello", true),
+            ("prod-hello", "hello", false),
+            ("hello", "hello", false),
+        ] {
+            assert_eq!(ends_in_name(prefix, name), expected, "{prefix} {name}");
+        }
+    }
+
+    #[test]
+    fn the_agents_record_is_exact() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        let record = |name: &str, id: &str, job: &str| {
+            let tasks = root.join("meta").join(EXECUTORS).join(name);
+            let task = tasks.join("runs/c1/tasks").join(id);
+            fs::create_dir_all(&task).expect("to create");
+            fs::write(task.join("task.info"), task_info::tests::record(job)).expect("to write");
+        };
+        // The same task id stands for both jobs, and an executor with a prefix of its own hides where the id begins.
+        for (n, (prefix, job)) in [
+            ("thermos-", "www/data-prod/hello"),
+            ("thermos-", "www-data/prod/hello"),
+            ("custom-", "www-data/prod/hello"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let id = id("www-data-prod-hello", n as u32);
+            executor(root, &format!("{prefix}{id}"));
+            record(&format!("{prefix}{id}"), &id, job);
+        }
+        let hello = |n| id("www-data-prod-hello", n);
+        assert_eq!(found(&sandboxes(root, key(), None)), [hello(1), hello(2)]);
+        let other = LocalJob::Key("aa/www/data-prod/hello".parse().expect("a key"));
+        assert_eq!(found(&sandboxes(root, other, None)), [hello(0)]);
+        let pattern = JobPattern::new(["aa", "www-*", "*", "hel*"]).expect("a pattern");
+        let matching = sandboxes(root, LocalJob::Matching(pattern), None);
+        assert_eq!(found(&matching), [hello(1), hello(2)]);
+        let labels = matching.search().instances;
+        assert_eq!(labels[&hello(2)].job, "aa/www-data/prod/hello");
+        fs::remove_dir_all(root.join("meta")).expect("to remove");
+        assert_eq!(found(&matching), [hello(0), hello(1)], "by the ids alone");
     }
 
     #[test]

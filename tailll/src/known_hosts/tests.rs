@@ -270,12 +270,12 @@ fn refusals() {
         let host = host(at);
         known(text)
             .check(&host, &key)
-            .refusal(&host, &key)
+            .refusal(&host, &key, "ssh -F /c web1")
             .unwrap_or_default()
     };
-    assert_snapshot!(say("", "web1"), @"no host key is known for web1, which presents the ssh-ed25519 key SHA256:RXm/ruZ0eTzRXKwi1AQEDynB0VgHQ2ac9KPSFdf/YnA: compare that with what its administrator says, then connect once with `ssh web1`");
-    assert_snapshot!(say("[web1]:2222 ed2", "web1 2222"), @"the host key of [web1]:2222 has changed: it presents the ssh-ed25519 key SHA256:RXm/ruZ0eTzRXKwi1AQEDynB0VgHQ2ac9KPSFdf/YnA, but /kh:1 has the ssh-ed25519 key SHA256:baqJQcVDEweKmw1OiZxGooCG2MGxYtwsQQzzOstxmiA; somebody may be listening in, or the host was set up anew: ask its administrator, and only then forget the old key with `ssh-keygen -f /kh -R '[web1]:2222'` and connect once with `ssh -p 2222 web1`");
-    assert_snapshot!(say("* rsa2", "::1"), @"the host key of ::1 has changed: it presents the ssh-ed25519 key SHA256:RXm/ruZ0eTzRXKwi1AQEDynB0VgHQ2ac9KPSFdf/YnA, but /kh:1 has the ssh-rsa key SHA256:5YozUUU4pMEsa/qm9oVeYi8crSvhtoNgSKtBlwEpOKE; somebody may be listening in, or the host was set up anew: ask its administrator, and only then forget the old key with `ssh-keygen -f /kh -R ::1` and connect once with `ssh ::1`");
+    assert_snapshot!(say("", "web1"), @"no host key is known for web1, which presents the ssh-ed25519 key SHA256:RXm/ruZ0eTzRXKwi1AQEDynB0VgHQ2ac9KPSFdf/YnA: compare that with what its administrator says, then connect once with `ssh -F /c web1`");
+    assert_snapshot!(say("[web1]:2222 ed2", "web1 2222"), @"the host key of [web1]:2222 has changed: it presents the ssh-ed25519 key SHA256:RXm/ruZ0eTzRXKwi1AQEDynB0VgHQ2ac9KPSFdf/YnA, but /kh:1 has the ssh-ed25519 key SHA256:baqJQcVDEweKmw1OiZxGooCG2MGxYtwsQQzzOstxmiA; somebody may be listening in, or the host was set up anew: ask its administrator, and only then forget the old key with `ssh-keygen -f /kh -R '[web1]:2222'` and connect once with `ssh -F /c web1`");
+    assert_snapshot!(say("* rsa2", "::1"), @"the host key of ::1 has changed: it presents the ssh-ed25519 key SHA256:RXm/ruZ0eTzRXKwi1AQEDynB0VgHQ2ac9KPSFdf/YnA, but /kh:1 has the ssh-rsa key SHA256:5YozUUU4pMEsa/qm9oVeYi8crSvhtoNgSKtBlwEpOKE; somebody may be listening in, or the host was set up anew: ask its administrator, and only then forget the old key with `ssh-keygen -f /kh -R ::1` and connect once with `ssh -F /c web1`");
     assert_snapshot!(say("x ed1\n@revoked web* ed1", "web1"), @"the host key of web1 is revoked: /kh:2 marks the ssh-ed25519 key SHA256:RXm/ruZ0eTzRXKwi1AQEDynB0VgHQ2ac9KPSFdf/YnA as @revoked; do not log in there, and ask the host's administrator for its new key");
     assert_snapshot!(say("web1 ed1", "web1"), @"");
     let odd = HostName {
@@ -283,7 +283,7 @@ fn refusals() {
         port: 22,
         alias: None,
     };
-    assert_snapshot!(Verdict::Unknown.refusal(&odd, &key).unwrap_or_default(), @r#"no host key is known for a b\u{1b}[31m\', which presents the ssh-ed25519 key SHA256:RXm/ruZ0eTzRXKwi1AQEDynB0VgHQ2ac9KPSFdf/YnA: compare that with what its administrator says, then connect once with `ssh 'a b\u{1b}[31m'\'''`"#);
+    assert_snapshot!(Verdict::Unknown.refusal(&odd, &key, "ssh odd").unwrap_or_default(), @r#"no host key is known for a b\u{1b}[31m', which presents the ssh-ed25519 key SHA256:RXm/ruZ0eTzRXKwi1AQEDynB0VgHQ2ac9KPSFdf/YnA: compare that with what its administrator says, then connect once with `ssh odd`"#);
 }
 
 #[test]
@@ -736,7 +736,7 @@ proptest! {
         let (_, blob) = key("ed1").expect("a key");
         let presented = HostKey::from_blob(&blob).expect("a key");
         let verdict = known.check(&at, &presented);
-        let _ = verdict.refusal(&at, &presented);
+        let _ = verdict.refusal(&at, &presented, "ssh h");
         let _ = HostKey::from_blob(&bytes);
         let _ = known.host(&at).authorities();
     }

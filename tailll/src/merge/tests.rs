@@ -506,3 +506,93 @@ fn a_run_is_limited() {
     }
     assert_eq!(runs, [RUN_LINES, RUN_LINES, 1]);
 }
+
+/// Lines of a source, some of them without a time: those begin with a blank.
+fn trace(bench: &mut Bench, id: u32, texts: &[(i64, &str)]) {
+    let mut bytes = Vec::new();
+    let mut lines = Vec::new();
+    for (time, text) in texts {
+        let mut line = line(
+            START_NS + time * MS,
+            bytes.len() as u32,
+            text.len() as u32,
+            Age::Live,
+        );
+        if text.starts_with(' ') {
+            line.ts_ns = None;
+        }
+        lines.push(line);
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bench.push(Event::Lines(Batch {
+        source: SourceId(id),
+        arrived: bench.now(),
+        bytes,
+        lines,
+    }));
+}
+
+#[test]
+fn a_stack_trace_is_not_parted() {
+    let mut bench = Bench::live(Order::Time, 2);
+    // The same times, so that nothing but belonging together keeps them apart.
+    trace(&mut bench, 1, &[(500, "b1"), (500, " b2")]);
+    trace(&mut bench, 0, &[(500, "a1"), (500, " a2"), (500, " a3")]);
+    bench.now_ms += 50;
+    bench.pop();
+    trace(&mut bench, 1, &[(500, " b3"), (510, "b4")]);
+    trace(&mut bench, 0, &[(500, " a4"), (520, "a5")]);
+    bench.now_ms += 500;
+    bench.pop();
+    assert_eq!(
+        bench.out,
+        ["a1", " a2", " a3", " a4", "b1", " b2", " b3", "b4", "a5"]
+    );
+}
+
+#[test]
+fn the_rest_of_a_trace_is_waited_for_a_moment() {
+    let mut bench = Bench::live(Order::Time, 2);
+    trace(&mut bench, 1, &[(500, "b1")]);
+    bench.now_ms += 150;
+    trace(&mut bench, 0, &[(400, "a1"), (400, " a2")]);
+    bench.now_ms += 60;
+    // The window of b1 is over, and a newer part of the trace may come.
+    bench.pop();
+    assert_eq!(bench.out, ["a1", " a2"]);
+    let due = bench.merger.deadline().unwrap();
+    assert_eq!(due, bench.now() + Duration::from_millis(40));
+    trace(&mut bench, 0, &[(400, " a3")]);
+    bench.pop();
+    assert_eq!(bench.out, ["a1", " a2", " a3"]);
+    bench.now_ms += 100;
+    bench.pop();
+    assert_eq!(bench.out, ["a1", " a2", " a3", "b1"]);
+}
+
+#[test]
+fn lines_without_times_do_not_keep_others_out_for_ever() {
+    let mut bench = Bench::live(Order::Time, 2);
+    let mut texts = vec![(500, "a1")];
+    texts.extend(std::iter::repeat_n((500, " a"), RECORD_LINES as usize + 10));
+    trace(&mut bench, 0, &texts);
+    bench.now_ms += 500;
+    let now = bench.now();
+    let Some(Item::Lines(run)) = bench.merger.pop(now) else {
+        panic!("the window is over");
+    };
+    assert_eq!(run.lines.len(), RUN_LINES);
+    // An older line, which only the record keeps back.
+    trace(&mut bench, 1, &[(400, "b")]);
+    bench.pop();
+    let place = bench.out.iter().position(|text| text == "b");
+    assert_eq!(place, Some(RECORD_LINES as usize - RUN_LINES));
+    assert_eq!(bench.out.len(), texts.len() - RUN_LINES + 1);
+    // A source that never had a time has no records.
+    let mut bench = Bench::live(Order::Time, 2);
+    trace(&mut bench, 0, &[(500, " x"), (502, " z")]);
+    trace(&mut bench, 1, &[(501, "y")]);
+    bench.now_ms += 500;
+    bench.pop();
+    assert_eq!(bench.out, [" x", "y", " z"]);
+}

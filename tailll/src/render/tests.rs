@@ -50,6 +50,7 @@ fn options(
         colors,
         stream,
         highlight: Highlight::new(&patterns).unwrap(),
+        looks: Looks::default(),
     }
 }
 
@@ -284,5 +285,230 @@ proptest! {
         renderer.lines(&Run { source: SourceId(0), bytes: text.as_bytes(), lines: &[line(text.len())] }, &mut to);
         let shown = String::from_utf8(to).unwrap().replace("\x1b[1;7m", "").replace("\x1b[0m", "");
         prop_assert_eq!(shown, format!("? | {text}\n"));
+    }
+}
+
+const LOGSTASH: &str = r#"{"@timestamp":"2026-11-23T22:49:00.123Z","@version":"1","message":"slow refresh\nof the cache","logger_name":"com.example.web.cache.RefreshController","level":"ERROR","took_ms":2189,"stack_trace":"java.lang.Error: x\n\tat a.B(C.java:1)\n"}"#;
+
+/// Lines of every kind that there is something to see about, read as the followers read them.
+fn looks(colors: Colors, highlight: &[&str], looks: Looks) -> String {
+    let mut options = options(Format::Default, colors, StreamKind::Terminal, highlight);
+    options.looks = looks;
+    let mut renderer = Renderer::new(options);
+    renderer.open(SourceId(0), source(0, Stream::Stdout));
+    renderer.open(SourceId(1), source(10, Stream::Stderr));
+    let mut parser = joblog::RecordParser::new(TimeZone::UTC, 1_795_474_140_000_000_000);
+    let mut to = Vec::new();
+    let mut talk = Vec::new();
+    for (id, text) in [
+        (
+            0,
+            "2026-11-23 22:49:00,012 INFO  [main] a.B: ready in 12 ms",
+        ),
+        (0, "2026-11-23 22:49:01,013 INFO  [main] a.B: ready in 9 ms"),
+        (
+            1,
+            "W1123 22:49:02.012217   18849 warmer.cc:207] slow refresh: 2189 ms",
+        ),
+        (
+            0,
+            "2026-11-23 22:49:02,013 INFO  [main] a.B: ready in 700 ms",
+        ),
+        (0, LOGSTASH),
+        (
+            1,
+            r#"{"level":"info","msg":"status","http":{"status":200}}"#,
+        ),
+        (1, r#"{"level":"info","msg":"cut of"#),
+        (
+            1,
+            "10.3.137.207 - - [23/Nov/2026:22:49:03 +0000] \"GET /a HTTP/1.1\" 500 27",
+        ),
+        (1, "\tat no.Time(x)"),
+        (0, "level=debug msg=\"key and value\""),
+    ] {
+        let record = parser.parse(text.as_bytes());
+        let line = Line {
+            ts_ns: record.ts_ns,
+            level: record.level,
+            order_ns: record.ts_ns.unwrap_or(1_795_474_143_000_000_000),
+            ..line(text.len())
+        };
+        renderer.lines(
+            &Run {
+                source: SourceId(id),
+                bytes: text.as_bytes(),
+                lines: &[line],
+            },
+            &mut to,
+        );
+    }
+    talk.extend(renderer.mark(SourceId(0), &Mark::Note("a new run".into()), &mut to));
+    renderer.finish(&mut to);
+    let mut shown = String::from_utf8(to).unwrap().replace('\x1b', "ESC");
+    for talk in talk {
+        let _ = writeln!(shown, "stderr: {talk}");
+    }
+    shown
+}
+
+#[test]
+fn lines_are_readable() {
+    insta::assert_snapshot!(looks(Colors::Off, &["ready"], Looks::default()));
+}
+
+#[test]
+fn lines_are_coloured() {
+    let on = Colors::On(Depth::Palette256);
+    insta::assert_snapshot!(looks(on, &["a\\.B", "slow refresh"], Looks::default()));
+}
+
+#[test]
+fn json_lines_can_stay_as_they_are() {
+    let raw = Looks {
+        json: JsonLines::Raw,
+        ..Looks::default()
+    };
+    assert!(looks(Colors::Off, &[], raw).contains(&format!("! {LOGSTASH}\n")));
+}
+
+#[test]
+fn times_stand_before_lines() {
+    for form in [StampForm::Default, StampForm::Short] {
+        let stamped = Looks {
+            stamps: Some(form),
+            zone: crate::options::parse_zone("+01:00").ok(),
+            ..Looks::default()
+        };
+        insta::assert_snapshot!(looks(Colors::Off, &[], stamped));
+    }
+}
+
+#[test]
+fn templates_are_filled() {
+    let template = |text: &str| Looks {
+        template: Some(text.parse().unwrap()),
+        ..Looks::default()
+    };
+    let all = "{{{ts}|{time}|{level}|{prefix}|{job}|{cluster}|{role}|{env}|{name}|{instance}|{host}|{task_id}|{process}|{run}|{stream}|{file}|{off}|{message}|{logger}|{.http.status}|{json.took_ms}}}";
+    insta::assert_snapshot!(looks(Colors::Off, &[], template(all)));
+    let on = Colors::On(Depth::Sixteen);
+    insta::assert_snapshot!(looks(
+        on,
+        &["slow"],
+        template("{time} {instance} {level} {message}")
+    ));
+}
+
+#[test]
+fn repeated_lines_are_counted() {
+    let fold = Looks {
+        fold: Fold::On,
+        ..Looks::default()
+    };
+    insta::assert_snapshot!(looks(Colors::Off, &[], fold));
+}
+
+#[test]
+fn colours_of_the_configuration_are_used() {
+    let mut palette = PaletteSettings::default();
+    palette
+        .pins
+        .push(("*/hello/10".parse().unwrap(), "cyan".parse().unwrap()));
+    palette.colors.push("#5f87ff".parse().unwrap());
+    palette.levels[Level::Error as usize] = Some("magenta".parse().unwrap());
+    let own = Looks {
+        palette,
+        ..Looks::default()
+    };
+    let shown = looks(Colors::On(Depth::Palette256), &[], own);
+    assert!(shown.contains("ESC[36mhello/10 errESC[0m"), "{shown}");
+    assert!(
+        shown.contains("ESC[38;5;69mhello/0  outESC[0m ESC[35m!ESC[0m"),
+        "{shown}"
+    );
+    assert!(shown.contains("ESC[35mERRORESC[0m"), "{shown}");
+}
+
+fn any_looks() -> impl Strategy<Value = Looks> {
+    let template = prop_oneof![
+        Just(None),
+        Just(Some(
+            "{ts}|{.a}|{message}|{logger}|{file}|{line}"
+                .parse()
+                .unwrap()
+        )),
+    ];
+    let stamps = prop_oneof![Just(None), Just(Some(StampForm::Default))];
+    (template, stamps, any::<bool>()).prop_map(|(template, stamps, fold)| Looks {
+        template,
+        stamps,
+        fold: if fold { Fold::On } else { Fold::Off },
+        ..Looks::default()
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_terminal_gets_only_our_own_escapes(
+        text in prop_oneof![
+            prop::collection::vec(prop_oneof![any::<u8>(), Just(0x1b), Just(b'a')], 0..80),
+            "\\{\"(message|a|stack_trace|level|time)\":\"(\\\\u00[01][0-9a-f]|\\\\n|[a-z\u{9b}\u{202e}]|\\\\\"){0,8}\"\\}".prop_map(String::into_bytes),
+        ],
+        looks in any_looks(),
+        ns in any::<Option<i64>>(),
+    ) {
+        let mut options = options(Format::Default, Colors::On(Depth::Palette256), StreamKind::Terminal, &["a"]);
+        options.looks = looks;
+        let mut renderer = Renderer::new(options);
+        renderer.open(SourceId(0), source(3, Stream::Stderr));
+        let line = Line { ts_ns: ns, level: level::find(&text), ..line(text.len()) };
+        let mut to = Vec::new();
+        for _ in 0..2 {
+            renderer.lines(&Run { source: SourceId(0), bytes: &text, lines: &[line] }, &mut to);
+        }
+        renderer.finish(&mut to);
+        let shown = String::from_utf8(to).unwrap();
+        // What is left without the colours that we write holds no control character.
+        let mut rest = shown.as_str();
+        let mut plain = String::new();
+        while let Some((before, code)) = rest.split_once('\x1b') {
+            plain.push_str(before);
+            let end = code.find('m').unwrap();
+            prop_assert!(code.starts_with('[') && code[1..end].bytes().all(|byte| byte.is_ascii_digit() || byte == b';'));
+            rest = &code[end + 1..];
+        }
+        plain.push_str(rest);
+        prop_assert!(plain.chars().all(|char| matches!(char, '\t' | '\n') || !(char.is_control() || escape::is_bidi_control(char))), "{:?}", plain);
+    }
+
+    #[test]
+    fn colours_change_no_text(text in "[a-z{}\":,0-9 \\[\\]ERO=\t-]{0,60}", looks in any_looks()) {
+        let mut shown = Vec::new();
+        for colors in [Colors::Off, Colors::On(Depth::Sixteen)] {
+            let mut options = options(Format::Default, colors, StreamKind::Terminal, &["E+"]);
+            options.looks = looks.clone();
+            let mut renderer = Renderer::new(options);
+            let mut to = Vec::new();
+            let line = Line { ts_ns: Some(0), level: level::find(text.as_bytes()), ..line(text.len()) };
+            renderer.lines(&Run { source: SourceId(0), bytes: text.as_bytes(), lines: &[line] }, &mut to);
+            let text = String::from_utf8(to).unwrap();
+            let parts: Vec<&str> = text.split('\x1b').collect();
+            let plain: String = parts.iter().enumerate().map(|(at, part)| if at == 0 { part } else { part.split_once('m').unwrap().1 }).collect();
+            shown.push(plain);
+        }
+        prop_assert_eq!(&shown[0], &shown[1]);
+    }
+
+    #[test]
+    fn raw_is_the_line(text in prop::collection::vec(any::<u8>(), 0..80), looks in any_looks()) {
+        let mut options = options(Format::Raw, Colors::On(Depth::Palette256), StreamKind::Pipe, &["a"]);
+        options.looks = Looks { template: None, ..looks };
+        let mut renderer = Renderer::new(options);
+        let mut to = Vec::new();
+        for _ in 0..2 {
+            renderer.lines(&Run { source: SourceId(0), bytes: &text, lines: &[line(text.len())] }, &mut to);
+        }
+        prop_assert_eq!(to, [&text[..], b"\n", &text, b"\n"].concat());
     }
 }

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use super::algorithms::AlgorithmList;
 use super::tokens::Tokens;
 use super::{
-    AddressFamily, ConfigError, HostConfig, HostKeyChecking, LocalFacts, Proxy, Values, Wanted,
-    check_names,
+    AddressFamily, ConfigError, HostConfig, HostKeyChecking, LocalFacts, Proxy, RuleWords, Values,
+    Wanted, check_names, rules,
 };
 use crate::ssh_pattern::{Case, ListMatch, matches, matches_list};
 
@@ -61,25 +62,16 @@ pub const DEFAULT_HOST_KEY_ALGORITHMS: [&str; 16] = [
 ];
 
 /// Keywords that change how to connect or whom to trust, and are not done here.
-const UNSUPPORTED: &[&str] = &[
+pub(super) const UNSUPPORTED: &[&str] = &[
     "bindinterface",
     "canonicaldomains",
     "canonicalizehostname",
     "casignaturealgorithms",
     "checkhostip",
-    "ciphers",
     "hostbasedauthentication",
-    "kexalgorithms",
     "knownhostscommand",
-    "macs",
-    "pkcs11provider",
-    "preferredauthentications",
     "proxyusefdpass",
-    "pubkeyacceptedalgorithms",
-    "pubkeyauthentication",
     "requiredrsasize",
-    "revokedhostkeys",
-    "securitykeyprovider",
     "tag",
     "verifyhostkeydns",
     "nohostauthenticationforlocalhost",
@@ -88,7 +80,6 @@ const UNSUPPORTED: &[&str] = &[
 /// Keywords that make no difference to following files.
 const IRRELEVANT: &[&str] = &[
     "addkeystoagent",
-    "batchmode",
     "canonicalizefallbacklocal",
     "canonicalizemaxdots",
     "canonicalizepermittedcnames",
@@ -118,25 +109,20 @@ const IRRELEVANT: &[&str] = &[
     "gssapirenewalforcesrekey",
     "gssapiserveridentity",
     "gssapitrustdns",
-    "hashknownhosts",
     "hostbasedacceptedalgorithms",
     "hostbasedkeytypes",
     "ipqos",
-    "kbdinteractiveauthentication",
-    "challengeresponseauthentication",
     "kbdinteractivedevices",
     "localcommand",
     "localforward",
     "loglevel",
     "logverbose",
-    "numberofpasswordprompts",
     "obscurekeystroketiming",
-    "passwordauthentication",
     "permitlocalcommand",
     "permitremoteopen",
     "protocol",
-    "pubkeyacceptedkeytypes",
     "rekeylimit",
+    "securitykeyprovider",
     "remotecommand",
     "remoteforward",
     "requesttty",
@@ -226,6 +212,8 @@ enum Setting {
     IdentitiesOnly(bool),
     IdentityAgent(String),
     CertificateFile(String),
+    /// A keyword of `rules`, and its value.
+    Rule(String, String),
     UserKnownHosts(Vec<String>),
     GlobalKnownHosts(Vec<String>),
     StrictHostKeyChecking(HostKeyChecking),
@@ -324,6 +312,7 @@ struct Chosen<'a> {
     compression: Option<bool>,
     address_family: Option<AddressFamily>,
     bind_address: Option<String>,
+    rule_words: RuleWords,
     ignore_unknown: Option<String>,
     warnings: Vec<String>,
 }
@@ -364,6 +353,7 @@ impl<'a> Chosen<'a> {
             compression: None,
             address_family: None,
             bind_address: None,
+            rule_words: RuleWords::default(),
             ignore_unknown: None,
             warnings: Vec::new(),
         }
@@ -490,6 +480,7 @@ impl<'a> Chosen<'a> {
             Setting::Compression(value) => first(&mut self.compression, value),
             Setting::AddressFamily(value) => first(&mut self.address_family, value),
             Setting::BindAddress(value) => first(&mut self.bind_address, value),
+            Setting::Rule(keyword, value) => self.rule_words.add(&keyword, &value),
         }
     }
 
@@ -564,59 +555,32 @@ impl<'a> Chosen<'a> {
                 .filter(|interval| !interval.is_zero()),
             server_alive_count_max: self.server_alive_count_max.unwrap_or(3),
             proxy,
-            host_key_algorithms: algorithms(self.host_key_algorithms.as_deref()),
+            host_key_algorithms: self
+                .host_key_algorithms
+                .as_deref()
+                .map_or(AlgorithmList::Usual, AlgorithmList::parse)
+                .of(&DEFAULT_HOST_KEY_ALGORITHMS),
             compression: self.compression.unwrap_or(false),
             address_family: self.address_family.unwrap_or(AddressFamily::Any),
             bind_address: self.bind_address,
+            rule_words: self.rule_words,
             warnings: self.warnings,
             host_key_alias: alias,
             hostname,
             port,
             user,
         };
-        Ok(values.finish(host, self.facts))
+        values
+            .finish(host, self.facts)
+            .map_err(|why| ConfigError::Answer {
+                host: host.to_owned(),
+                why,
+            })
     }
 }
 
 fn is_none(value: Option<&str>) -> bool {
     value.is_none_or(|value| value.eq_ignore_ascii_case("none"))
-}
-
-/// The algorithms that a list stands for: `+` appends to the defaults, `-` takes away, `^` puts first.
-fn algorithms(list: Option<&str>) -> Vec<String> {
-    let defaults = || {
-        DEFAULT_HOST_KEY_ALGORITHMS
-            .iter()
-            .map(|&name| name.to_owned())
-    };
-    let Some(list) = list else {
-        return defaults().collect();
-    };
-    let names = |list: &str| {
-        list.split(',')
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let joined = |first: Vec<String>, then: Vec<String>| {
-        let mut all: Vec<String> = Vec::new();
-        for name in first.into_iter().chain(then) {
-            if !all.contains(&name) {
-                all.push(name);
-            }
-        }
-        all
-    };
-    match list.split_at_checked(1) {
-        Some(("+", more)) => joined(defaults().collect(), names(more)),
-        Some(("^", more)) => joined(names(more), defaults().collect()),
-        Some(("-", less)) => defaults()
-            .filter(|name| {
-                matches_list(name.as_bytes(), less.as_bytes(), Case::Matters) != ListMatch::Yes
-            })
-            .collect(),
-        _ => joined(names(list), Vec::new()),
-    }
 }
 
 impl ConfigFile {
@@ -858,15 +822,24 @@ impl Directive {
                 })
             }
             "bindaddress" => Setting::BindAddress(one()?),
+            "challengeresponseauthentication" => {
+                Setting::Rule("kbdinteractiveauthentication".to_owned(), one()?)
+            }
+            other if rules::KEYWORDS.contains(&other) => {
+                let value = one()?;
+                // Nonsense is an error here, where the line is known.
+                let mut alone = RuleWords::default();
+                alone.add(other, &value);
+                alone.rules().map_err(|_| bad(&value))?;
+                Setting::Rule(other.to_owned(), value)
+            }
             // Turned off, these ask for nothing.
             other if UNSUPPORTED.contains(&other) => {
                 let is_off = matches!(
                     words(rest)?.first().map(String::as_str),
                     Some("no" | "none" | "false")
                 );
-                let may_be_off =
-                    !matches!(other, "pubkeyauthentication" | "preferredauthentications");
-                return Ok(if is_off && may_be_off {
+                return Ok(if is_off {
                     Self::Irrelevant
                 } else {
                     Self::Unsupported(other.to_owned())

@@ -1,18 +1,21 @@
 //! OpenSSH's own answer: `ssh -G` and its output.
 //!
 //! Owns running the child, and the output's format. The output cannot show whether `User` was configured: the user who
-//! is wanted is passed by `-l`. It leaves tokens and `~` in the names of keys as they are.
+//! is wanted is passed by `-l`. It leaves tokens and `~` in the names of keys as they are. What was configured can be told from
+//! what is always so by a second answer, without any configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 use super::{
-    AddressFamily, ConfigError, HostConfig, HostKeyChecking, LocalFacts, Proxy, Values, Wanted,
-    check_names,
+    AddressFamily, ConfigError, HostConfig, HostKeyChecking, LocalFacts, Proxy, RuleWords, Values,
+    Wanted, check_names, own, rules,
 };
 
 /// How long `ssh -G` may take.
@@ -21,6 +24,46 @@ pub const RUN_LIMIT: Duration = Duration::from_secs(20);
 pub const MAX_OUTPUT_BYTES: u64 = 1024 * 1024;
 /// The most bytes of its complaints that are read and shown.
 pub const MAX_STDERR_BYTES: u64 = 2048;
+
+/// Keywords that our own parser has no use for, but which `ssh -G` itself has applied to its answer.
+const APPLIED: [&str; 3] = ["canonicaldomains", "canonicalizehostname", "tag"];
+
+/// What `ssh -G` says where nothing is configured: keywords and values.
+#[derive(Debug, Default)]
+pub struct Defaults(BTreeMap<String, String>);
+
+impl Defaults {
+    /// Reads an answer.
+    pub fn parse(output: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(output);
+        let words = text.lines().filter_map(|line| line.split_once(' '));
+        Self(
+            words
+                .map(|(keyword, value)| (keyword.to_owned(), value.to_owned()))
+                .collect(),
+        )
+    }
+
+    fn is(&self, keyword: &str, value: &str) -> bool {
+        self.0.get(keyword).is_some_and(|default| default == value)
+    }
+}
+
+/// Asks the `ssh` of this process for its defaults, once. Without an answer everything counts as configured: the answers about
+/// hosts fail then too, and say why.
+pub async fn defaults() -> &'static Defaults {
+    static DEFAULTS: OnceCell<Defaults> = OnceCell::const_new();
+    let ask = async || {
+        let nobody = Wanted {
+            host: "localhost",
+            user: None,
+            port: None,
+        };
+        let output = run(Some(Path::new("none")), &nobody).await;
+        Defaults::parse(&output.unwrap_or_default())
+    };
+    DEFAULTS.get_or_init(ask).await
+}
 
 /// Runs `ssh -G`. The child is killed when the answer is no longer waited for.
 pub async fn run(file: Option<&Path>, wanted: &Wanted<'_>) -> Result<Vec<u8>, ConfigError> {
@@ -101,9 +144,11 @@ async fn read_up_to(from: Option<impl AsyncRead + Unpin>, limit: u64) -> std::io
 /// Reads the output of `ssh -G`.
 ///
 /// Names of known hosts files stand on one line, separated by blanks and without quotes: a name with a blank in it is
-/// put together again only if what follows the blank does not look like the start of a path.
+/// put together again only if what follows the blank does not look like the start of a path. What stands among the defaults was
+/// not configured, which matters for lists of algorithms and for what is not supported.
 pub fn parse(
     output: &[u8],
+    defaults: &Defaults,
     wanted: &Wanted<'_>,
     facts: &LocalFacts,
 ) -> Result<HostConfig, ConfigError> {
@@ -132,6 +177,7 @@ pub fn parse(
         compression: false,
         address_family: AddressFamily::Any,
         bind_address: None,
+        rule_words: RuleWords::default(),
         warnings: Vec::new(),
     };
     for line in text.lines() {
@@ -174,10 +220,15 @@ pub fn parse(
             "compression" => values.compression = yes(value).ok_or_else(not_understood)?,
             "addressfamily" => values.address_family = family(value).ok_or_else(not_understood)?,
             "bindaddress" => values.bind_address = Some(value.to_owned()),
-            "bindinterface" | "revokedhostkeys" | "knownhostscommand" if value != "none" => {
-                values
-                    .warnings
-                    .push(format!("{keyword} {value} is not supported"));
+            _ if defaults.is(keyword, value) => {}
+            _ if rules::KEYWORDS.contains(&keyword) => values.rule_words.add(keyword, value),
+            _ if own::UNSUPPORTED.contains(&keyword)
+                && !APPLIED.contains(&keyword)
+                && !matches!(value, "none" | "no" | "false") =>
+            {
+                values.warnings.push(format!(
+                    "{keyword} {value} is not supported and has no effect"
+                ));
             }
             _ => {}
         }
@@ -191,7 +242,7 @@ pub fn parse(
             return Err(wrong(format!("it has no {keyword}")));
         }
     }
-    Ok(values.finish(wanted.host, facts))
+    values.finish(wanted.host, facts).map_err(wrong)
 }
 
 fn yes(value: &str) -> Option<bool> {

@@ -250,6 +250,48 @@ async fn agrees_with_ssh() {
 }
 
 #[tokio::test]
+async fn what_is_configured_about_algorithms_is_told_from_the_defaults() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config");
+    let usual = ["aes256-gcm@openssh.com", "aes128-ctr"];
+    for (text, expected) in [
+        ("", "aes256-gcm@openssh.com aes128-ctr"),
+        ("Ciphers aes128-ctr,aes256-ctr", "aes128-ctr aes256-ctr"),
+        ("Ciphers -*-gcm@openssh.com", "aes128-ctr"),
+        (
+            "Host other\nCiphers aes256-ctr",
+            "aes256-gcm@openssh.com aes128-ctr",
+        ),
+    ] {
+        std::fs::write(&path, text).expect("write");
+        let (theirs, ours) = both(&path, &wanted("foo")).await;
+        for config in [theirs, ours] {
+            let found = config.expect(text).rules.algorithms.ciphers;
+            let mut found = found.in_usual_order(&usual);
+            // What OpenSSH's own list has besides.
+            found.retain(|name| expected.contains(name.as_str()));
+            assert_eq!(found.join(" "), expected, "{text:?}");
+        }
+    }
+    // What both leave undone, both say.
+    std::fs::write(
+        &path,
+        "VerifyHostKeyDNS yes\nRequiredRSASize 3000\nHashKnownHosts no\n",
+    )
+    .expect("write");
+    let (theirs, ours) = both(&path, &wanted("foo")).await;
+    for config in [theirs, ours] {
+        let warnings = config.expect("a configuration").warnings;
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        for keyword in ["verifyhostkeydns", "requiredrsasize"] {
+            let said =
+                |warning: &String| warning.contains(keyword) && warning.contains("no effect");
+            assert!(warnings.iter().any(said), "{keyword}: {warnings:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn includes_agree_with_ssh() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
@@ -404,16 +446,15 @@ fn detects_ssh_by_the_path() {
 #[test]
 fn what_is_not_supported_is_named() {
     let text = "Match exec \"true\"\nPort 1\nMatch final\nPort 2\nMatch host foo tagged x\nPort 3\nMatch all\n\
-                Ciphers aes256-ctr\nRevokedHostKeys /r\nCheckHostIP no\nBogus x\nIdentityFile ~bob/k\nIdentityFile %T\n\
-                Host bar\nMACs x\n";
+                VerifyHostKeyDNS ask\nRevokedHostKeys /r\nCheckHostIP no\nBogus x\nIdentityFile ~bob/k\nIdentityFile %T\n\
+                Host bar\nBindInterface x\n";
     let config = own(text).expect("a configuration");
     assert_eq!(config.port, 22);
     assert_snapshot!(config.warnings.join("\n"), @"
     /c:1: Match exec is not supported; its block is skipped
     /c:3: Match final is not supported; its block is skipped
     /c:5: Match tagged is not supported; its block is skipped
-    /c:8: ciphers is not supported and has no effect
-    /c:9: revokedhostkeys is not supported and has no effect
+    /c:8: verifyhostkeydns is not supported and has no effect
     /c:11: bogus is not known and has no effect
     IdentityFile ~bob/k is left out: the home of another user, ~bob, is not known here
     IdentityFile %T is left out: the token %T is not supported
@@ -465,7 +506,14 @@ fn wrong_lines_are_named() {
 
 #[test]
 fn answers_of_ssh() {
-    let check = |output: &str| ssh_g::parse(output.as_bytes(), &wanted("foo"), &facts());
+    let check = |output: &str| {
+        ssh_g::parse(
+            output.as_bytes(),
+            &ssh_g::Defaults::default(),
+            &wanted("foo"),
+            &facts(),
+        )
+    };
     let base = "hostname foo\nport 22\nuser u\n";
     let config = check(&format!(
         "{base}userknownhostsfile /a b/kh /c ~/d x\nidentityfile ~/.ssh/%r\nbindinterface lo\nrevokedhostkeys ~/r\n"
@@ -478,7 +526,11 @@ fn answers_of_ssh() {
         .collect();
     assert_eq!(names, ["/a b/kh", "/c", "~/d", "x"]);
     assert_eq!(config.identity_files, [Path::new("/home/me/.ssh/u")]);
-    assert_eq!(config.warnings.len(), 2);
+    assert_eq!(config.warnings.len(), 1);
+    assert_eq!(
+        config.revoked_host_keys.as_deref(),
+        Some(Path::new("/home/me/r"))
+    );
     let mut all = Vec::new();
     for output in [
         "",
@@ -535,7 +587,7 @@ proptest! {
         if let Ok(config) = OwnConfig::parse(Path::new("/c"), &bytes, &mut no_includes) {
             let _ = config.resolve(&wanted("foo"), &facts());
         }
-        let _ = ssh_g::parse(&bytes, &wanted("foo"), &facts());
+        let _ = ssh_g::parse(&bytes, &ssh_g::Defaults::parse(&bytes), &wanted("foo"), &facts());
     }
 
     /// Nearly right lines reach further than arbitrary bytes do.
@@ -552,6 +604,6 @@ proptest! {
             let _ = config.resolve(&wanted("foo"), &facts());
         }
         let answer = format!("hostname foo\nport 22\nuser u\n{}", text.to_lowercase());
-        let _ = ssh_g::parse(answer.as_bytes(), &wanted("foo"), &facts());
+        let _ = ssh_g::parse(answer.as_bytes(), &ssh_g::Defaults::default(), &wanted("foo"), &facts());
     }
 }

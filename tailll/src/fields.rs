@@ -1,0 +1,405 @@
+//! A JSON line for people: time, level, logger and message, then the other fields as `key=value`.
+//!
+//! Owns what of a JSON line stands where. The line is read once by `joblog::json::walk`, which copies nothing; what is not
+//! one whole object stays as it is, and so does a line with nothing to show. Texts are decoded, so they go through
+//! `escape.rs` here already, for pipes too: `\u001b` in a JSON line must not become a colour further on.
+
+use joblog::json::{Role, Text, Value, role, walk};
+use joblog::{Level, json};
+
+use crate::escape;
+use crate::json::push_string;
+use crate::stamp::{StampForm, Stamps};
+use crate::styled::{Style, Styled};
+
+/// The most columns of a logger's name before its parts are cut to their first letters.
+pub const LOGGER_COLUMNS: usize = 24;
+
+/// How many levels of objects become dotted keys; deeper ones are shown as JSON.
+pub const DOTTED_LEVELS: usize = 4;
+
+/// Keys of Logstash that say nothing about the line.
+const LEFT_OUT: [&[u8]; 3] = [b"@version", b"level_value", b"ecs.version"];
+
+/// The longest level that is shown as it is written, in bytes.
+const LEVEL_BYTES: usize = 13;
+
+/// `--json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JsonLines {
+    /// Time, level, logger, message, then the other fields.
+    #[default]
+    Fields,
+    /// As they are.
+    Raw,
+}
+
+/// Whether the time of a JSON line is shown among its fields.
+pub(crate) enum OwnTime<'a> {
+    /// As it is written, if that is a text; a number of seconds since 1970 is written as a date by [`Stamps`].
+    Shown(Option<i64>, &'a mut Stamps),
+    /// It stands before the line already.
+    LeftOut,
+}
+
+/// Makes texts of JSON lines, and keeps the buffers for it.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    /// The fields that stand in the line.
+    inline: Styled,
+    /// The fields of several lines, which come after it.
+    below: Styled,
+    decoded: Vec<u8>,
+    path: Vec<u8>,
+}
+
+/// What has its own place in the line.
+#[derive(Default)]
+struct Head<'a> {
+    time: Option<Ranked<'a>>,
+    level: Option<Ranked<'a>>,
+    logger: Option<Text<'a>>,
+    message: Option<Text<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Ranked<'a> {
+    rank: u8,
+    key: Text<'a>,
+    value: Value<'a>,
+}
+
+/// Whether a line can be a JSON object at all.
+#[inline]
+pub(crate) fn is_candidate(line: &[u8]) -> bool {
+    match line.first() {
+        Some(b'{') => true,
+        Some(b' ' | b'\t' | 0xef) => line
+            .strip_prefix(b"\xef\xbb\xbf")
+            .unwrap_or(line)
+            .trim_ascii_start()
+            .starts_with(b"{"),
+        _ => false,
+    }
+}
+
+/// The message and the logger of a JSON line.
+pub(crate) fn message_and_logger(line: &[u8]) -> (Option<Text<'_>>, Option<Text<'_>>) {
+    let (mut message, mut logger) = (None, None);
+    let whole = walk(line, |key, value| match (role(key.raw()), value) {
+        (Role::Message, Value::Text(text)) => message = message.or(Some(text)),
+        (Role::Logger, Value::Text(text)) => logger = logger.or(Some(text)),
+        _ => {}
+    });
+    if whole.is_ok() {
+        (message, logger)
+    } else {
+        (None, None)
+    }
+}
+
+impl Fields {
+    /// Appends the line's text, or nothing and gives `false` where it stays as it is.
+    pub(crate) fn append(
+        &mut self,
+        line: &[u8],
+        level: Option<Level>,
+        own_time: OwnTime<'_>,
+        to: &mut Styled,
+    ) -> bool {
+        self.inline.clear();
+        self.below.clear();
+        let mut head = Head::default();
+        let whole = walk(line, |key, value| self.member(key, value, &mut head));
+        if whole.is_err() {
+            return false;
+        }
+        let begin = to.text.len();
+        if let (OwnTime::Shown(ts_ns, stamps), Some(time)) = (own_time, head.time) {
+            let start = to.text.len();
+            match (time.value, ts_ns) {
+                (Value::Number(_), Some(ns)) => {
+                    stamps.push(ns, StampForm::Default, &mut to.text);
+                }
+                (value, _) => self.scalar(value, to),
+            }
+            to.style_from(start, Style::Dim);
+        }
+        match head.level {
+            Some(Ranked {
+                value: Value::Text(text),
+                ..
+            }) => {
+                let start = separated(to, begin);
+                to.push(text.raw());
+                to.text[start..].make_ascii_uppercase();
+                style_level(to, start, level);
+            }
+            Some(_) if level.is_some() => {
+                let start = separated(to, begin);
+                to.push(level.map_or("", Level::name).as_bytes());
+                to.text[start..].make_ascii_uppercase();
+                style_level(to, start, level);
+            }
+            Some(number) => self.member_of(number.key, number.value),
+            None => {}
+        }
+        if let Some(logger) = head.logger {
+            separated(to, begin);
+            self.decoded.clear();
+            logger.push(&mut self.decoded);
+            push_logger(&self.decoded, logger, to);
+            to.push_styled(b":", Style::Dim);
+        }
+        if let Some(message) = head.message {
+            separated(to, begin);
+            if message.has_escapes() {
+                self.decoded.clear();
+                message.push(&mut self.decoded);
+                let mut lines = lines_of(&self.decoded);
+                if let Some(first) = lines.next() {
+                    escape::append(first, &mut to.text);
+                }
+                let mut rest = Styled::default();
+                for line in lines {
+                    rest.push(b"\n  ");
+                    escape::append(line, &mut rest.text);
+                }
+                if !rest.text.is_empty() {
+                    rest.append(&self.below);
+                    self.below = rest;
+                }
+            } else {
+                to.push(message.raw());
+            }
+        }
+        if to.text.len() == begin && !self.inline.text.is_empty() {
+            // No blank at the line's head.
+            self.inline.text.remove(0);
+            for span in &mut self.inline.spans {
+                span.start -= 1;
+                span.end -= 1;
+            }
+        }
+        to.append(&self.inline);
+        to.append(&self.below);
+        to.text.len() > begin
+    }
+
+    fn member<'a>(&mut self, key: Text<'a>, value: Value<'a>, head: &mut Head<'a>) {
+        let slot = match role(key.raw()) {
+            Role::Other => {
+                self.member_of(key, value);
+                return;
+            }
+            Role::Time { rank } => match value {
+                Value::Text(_) | Value::Number(_) => (&mut head.time, rank),
+                _ => return self.member_of(key, value),
+            },
+            Role::Level { rank } => match value {
+                Value::Text(text) if is_level(text) => (&mut head.level, rank),
+                Value::Number(_) => (&mut head.level, rank),
+                _ => return self.member_of(key, value),
+            },
+            Role::Message => match value {
+                Value::Text(text) if head.message.is_none() => {
+                    head.message = Some(text);
+                    return;
+                }
+                _ => return self.member_of(key, value),
+            },
+            Role::Logger => match value {
+                Value::Text(text) if head.logger.is_none() => {
+                    head.logger = Some(text);
+                    return;
+                }
+                _ => return self.member_of(key, value),
+            },
+        };
+        let (slot, rank) = slot;
+        let new = Ranked { rank, key, value };
+        let other = match slot {
+            Some(old) if old.rank <= rank => Some(new),
+            _ => slot.replace(new),
+        };
+        if let Some(other) = other {
+            self.member_of(other.key, other.value);
+        }
+    }
+
+    /// A field without a place of its own.
+    fn member_of(&mut self, key: Text<'_>, value: Value<'_>) {
+        if key.has_escapes() {
+            self.path.clear();
+            escape::append(key.decode().as_bytes(), &mut self.path);
+            let path = std::mem::take(&mut self.path);
+            self.field(&path, value, DOTTED_LEVELS);
+            self.path = path;
+        } else if !LEFT_OUT.contains(&key.raw()) {
+            self.field(key.raw(), value, DOTTED_LEVELS);
+        }
+    }
+
+    fn field(&mut self, path: &[u8], value: Value<'_>, levels: usize) {
+        match value {
+            Value::Null => {}
+            Value::Object(raw) if levels > 0 => {
+                let result = walk(raw, |key, value| {
+                    let mut longer = Vec::with_capacity(path.len() + key.raw().len() + 1);
+                    longer.extend_from_slice(path);
+                    longer.push(b'.');
+                    if key.has_escapes() {
+                        escape::append(key.decode().as_bytes(), &mut longer);
+                    } else {
+                        longer.extend_from_slice(key.raw());
+                    }
+                    self.field(&longer, value, levels - 1);
+                });
+                debug_assert_eq!(result, Ok(()), "it has been checked with the line");
+            }
+            Value::Text(text) => self.text_field(path, text),
+            Value::Number(_) | Value::Bool(_) | Value::Object(_) | Value::Array(_) => {
+                push_key(path, &mut self.inline);
+                let mut inline = std::mem::take(&mut self.inline);
+                self.scalar(value, &mut inline);
+                self.inline = inline;
+            }
+        }
+    }
+
+    fn text_field(&mut self, path: &[u8], text: Text<'_>) {
+        if !text.has_escapes() {
+            push_key(path, &mut self.inline);
+            let raw = text.raw();
+            if needs_quotes(raw) {
+                self.inline.push(b"\"");
+                self.inline.push(raw);
+                self.inline.push(b"\"");
+            } else {
+                self.inline.push(raw);
+            }
+            return;
+        }
+        self.decoded.clear();
+        text.push(&mut self.decoded);
+        if self.decoded.trim_ascii_end().contains(&b'\n') {
+            let below = &mut self.below;
+            below.push(b"\n  ");
+            let start = below.text.len();
+            below.push(path);
+            below.push(b":");
+            below.style_from(start, Style::Dim);
+            let mut first = true;
+            for line in lines_of(self.decoded.trim_ascii_end()) {
+                below.push(if first { b" " } else { b"\n    " });
+                first = false;
+                escape::append(line, &mut below.text);
+            }
+            return;
+        }
+        push_key(path, &mut self.inline);
+        if needs_quotes(&self.decoded) {
+            push_string(
+                &String::from_utf8_lossy(&self.decoded),
+                &mut self.inline.text,
+            );
+        } else {
+            escape::append(&self.decoded, &mut self.inline.text);
+        }
+    }
+
+    /// A value alone, on one line.
+    fn scalar(&mut self, value: Value<'_>, to: &mut Styled) {
+        match value {
+            Value::Text(text) if text.has_escapes() => {
+                self.decoded.clear();
+                text.push(&mut self.decoded);
+                escape::append(&self.decoded, &mut to.text);
+            }
+            Value::Text(text) => to.push(text.raw()),
+            Value::Number(raw) | Value::Object(raw) | Value::Array(raw) => to.push(raw),
+            Value::Bool(true) => to.push(b"true"),
+            Value::Bool(false) => to.push(b"false"),
+            Value::Null => to.push(b"null"),
+        }
+    }
+}
+
+/// Puts a blank before what follows, unless it is the first. Gives where it begins.
+#[inline]
+fn separated(to: &mut Styled, begin: usize) -> usize {
+    if to.text.len() > begin {
+        to.push(b" ");
+    }
+    to.text.len()
+}
+
+/// Gives a level its style and fills it up to the usual width.
+fn style_level(to: &mut Styled, start: usize, level: Option<Level>) {
+    if let Some(level) = level {
+        to.style_from(start, Style::Level(level));
+    }
+    while to.text.len() < start + 5 {
+        to.push(b" ");
+    }
+}
+
+fn is_level(text: Text<'_>) -> bool {
+    !text.has_escapes()
+        && (1..=LEVEL_BYTES).contains(&text.raw().len())
+        && text.raw().iter().all(u8::is_ascii_alphanumeric)
+}
+
+#[inline]
+fn push_key(path: &[u8], to: &mut Styled) {
+    to.push(b" ");
+    let start = to.text.len();
+    to.push(path);
+    to.push(b"=");
+    to.style_from(start, Style::Dim);
+}
+
+/// Whether a value would not be seen as one word.
+#[inline]
+fn needs_quotes(text: &[u8]) -> bool {
+    text.is_empty()
+        || text
+            .iter()
+            .any(|&byte| byte <= b' ' || byte == b'"' || byte == b'=' || byte == 0x7f)
+}
+
+/// The lines of a decoded text, without what ends them.
+fn lines_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let text = text.trim_ascii_end();
+    text.split(|&byte| byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// Appends a logger's name, `com.example.web.UserController` as `c.e.w.UserController` if it is long.
+fn push_logger(name: &[u8], text: json::Text<'_>, to: &mut Styled) {
+    let mut left = name.len();
+    let mut rest = name;
+    if !text.has_escapes() {
+        while left > LOGGER_COLUMNS
+            && let Some(dot) = memchr::memchr(b'.', rest)
+        {
+            let first = match std::str::from_utf8(&rest[..dot]) {
+                Ok(part) => part.chars().next().map_or(0, char::len_utf8),
+                Err(_) => break,
+            };
+            to.push(&rest[..first]);
+            to.push(b".");
+            left -= dot - first;
+            rest = &rest[dot + 1..];
+        }
+    }
+    if text.has_escapes() {
+        escape::append(rest, &mut to.text);
+    } else {
+        to.push(rest);
+    }
+}
+
+#[cfg(test)]
+mod tests;
