@@ -1,0 +1,563 @@
+//! A batch: ranges of logs are read, made rows and written into staged objects. Nothing is changed but the staging folder:
+//! how far the logs got is a result, which becomes a fact by the plan.
+//!
+//! The order of the rows is that of the archive's sort key. Bytes are believed only if those before them are still what they
+//! were when they were read: otherwise the file was truncated meanwhile, and what was read is another epoch's.
+
+use std::fs::File;
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::FileExt as _;
+
+use archive::Origin;
+use rustix::fs::SeekFrom;
+
+use crate::beneath;
+use crate::file_id::FileStat;
+use crate::log::{Crc, Log, LogKey, Loss, Phase, Seen, TAIL_BYTES};
+use crate::makers::Makers;
+use crate::objects::{Objects, ObjectsError};
+use crate::rows::{FileFacts, Reading, RowMaker, RowState};
+use crate::spool::{Pin, SpoolError};
+use crate::state::Planned;
+
+/// How much is read at a time, in bytes.
+const READ_BYTES: usize = 256 * 1024;
+
+/// A hole in a file is left out of the rows if it is at least so long, in bytes; shorter ones are kept as the zeros they read as.
+const MIN_HOLE_BYTES: u64 = 64 * 1024;
+
+/// What of one log goes into a batch.
+#[derive(Debug)]
+pub struct Piece<'p> {
+    /// The log as it is now.
+    pub log: Log,
+    /// The pin that its bytes are read from; none if there is none any more.
+    pub pin: Option<&'p Pin>,
+    /// Where to stop reading.
+    pub until: u64,
+    /// What becomes of a last line without its end.
+    pub last_line: LastLine,
+    /// Whether the log ends here if all of its file is in rows.
+    pub end: End,
+}
+
+/// What becomes of a last line without its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastLine {
+    /// It waits for its end.
+    Held,
+    /// It has waited long enough: it becomes a row.
+    Released,
+}
+
+/// Whether a log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Its file may still grow.
+    Open,
+    /// Its file is finished: a last row says so.
+    Finished,
+}
+
+/// Something that was found out about a log while it was read.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Its file was truncated.
+    Truncated,
+    /// Its file is gone: the pin was removed or replaced.
+    Vanished(io::Error),
+    /// Its file could not be read now.
+    Unreadable(io::Error),
+}
+
+/// A batch that is staged.
+#[derive(Debug, Default)]
+pub struct Built {
+    /// The logs that got further, as they will be once the plan is made.
+    pub logs: Vec<Log>,
+    /// The staged objects.
+    pub objects: Vec<Planned>,
+    /// The next free number of an object.
+    pub next_seq: u64,
+    /// What was found out.
+    pub troubles: Vec<(LogKey, Trouble)>,
+    /// Logs whose last line waits for its end, and how many bytes of it there are.
+    pub held: Vec<(LogKey, u64)>,
+    /// Bytes that are given up by this batch, by cause.
+    pub lost: Vec<(Loss, u64)>,
+    /// How many bytes of logs became rows.
+    pub read_bytes: u64,
+    /// Whether rows were left for the next batch because too many objects would have been open.
+    pub is_full: bool,
+}
+
+/// Reads the pieces and writes their rows. `now_ns` is the time of the reading and of the plan.
+pub fn build(
+    mut pieces: Vec<Piece<'_>>,
+    makers: &mut Makers,
+    mut objects: Objects,
+    now_ns: i64,
+) -> Result<Built, ObjectsError> {
+    pieces.sort_by(|one, two| sort_key(&one.log).cmp(&sort_key(&two.log)));
+    let mut built = Built::default();
+    let mut buffer = vec![0; READ_BYTES];
+    for piece in pieces {
+        let before = piece.log.clone();
+        let mut reader = LogReader {
+            maker: makers.of(&before.description.rule),
+            objects: &mut objects,
+            now_ns,
+            buffer: &mut buffer,
+            built: &mut built,
+        };
+        let after = reader.read(piece);
+        if after != before {
+            built.read_bytes += after.offset.saturating_sub(before.offset);
+            built.logs.push(after);
+        }
+    }
+    built.is_full = objects.is_full();
+    (built.objects, built.next_seq) = objects.finish(now_ns)?;
+    Ok(built)
+}
+
+/// What rows are sorted by, within a cluster.
+fn sort_key(log: &Log) -> impl Ord + '_ {
+    let Origin {
+        role,
+        env,
+        job,
+        instance,
+        task_id,
+        process,
+        run,
+        stream,
+        ..
+    } = &log.description.origin;
+    (
+        (&log.description.cluster, role, env, job, instance),
+        (task_id, process, run, stream),
+        (&log.key.src, log.key.epoch),
+    )
+}
+
+/// Reads one log into objects.
+struct LogReader<'r> {
+    maker: &'r mut RowMaker,
+    objects: &'r mut Objects,
+    now_ns: i64,
+    buffer: &'r mut [u8],
+    built: &'r mut Built,
+}
+
+/// What reading bytes came to.
+enum Read {
+    /// All that was asked for.
+    All,
+    /// A row was refused.
+    Refused,
+    /// The file is not what it was.
+    Truncated,
+    /// The system refused.
+    Failed(io::Error),
+}
+
+impl LogReader<'_> {
+    /// How far the log gets.
+    fn read(&mut self, piece: Piece<'_>) -> Log {
+        let mut log = piece.log;
+        if let Phase::Lost(until, cause) = log.phase {
+            return self.give_up(log, until, cause);
+        }
+        let opened = match piece.pin {
+            Some(pin) => pin
+                .open()
+                .and_then(|file| Ok((beneath::stat(&file)?, file))),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        let (stat, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let trouble = match error.kind() {
+                    io::ErrorKind::NotFound => Trouble::Vanished(error),
+                    _ if error
+                        .get_ref()
+                        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<SpoolError>) =>
+                    {
+                        Trouble::Vanished(error)
+                    }
+                    _ => Trouble::Unreadable(error),
+                };
+                self.built.troubles.push((log.key.clone(), trouble));
+                return log;
+            }
+        };
+        let is_own = log.source == log.key.src;
+        if (is_own && stat.size < log.offset) || !is_still(&file, &log) {
+            self.built
+                .troubles
+                .push((log.key.clone(), Trouble::Truncated));
+            return log;
+        }
+        while let Some(hole) = log.holes.first().cloned() {
+            match self.fill(&mut log, &file, &stat, hole) {
+                Ok(true) => {}
+                Ok(false) => return log,
+                Err(error) => {
+                    self.built
+                        .troubles
+                        .push((log.key.clone(), Trouble::Unreadable(error)));
+                    return log;
+                }
+            }
+        }
+        let until = match log.phase {
+            Phase::Draining => stat.size,
+            _ => piece.until.min(stat.size),
+        };
+        let is_last =
+            log.phase == Phase::Draining || (piece.end == End::Finished && until == stat.size);
+        let release = is_last || (piece.last_line == LastLine::Released && until == stat.size);
+        let description = log.description.clone();
+        let facts = facts(
+            &description.origin,
+            &log.key,
+            &description.id,
+            &stat,
+            self.now_ns,
+        );
+        let objects = &mut *self.objects;
+        let mut reading = self.maker.read(facts, log.offset, log.rows);
+        let mut planned = Taken::new(&log);
+        let mut each = |row: &archive::Row<'_>| objects.row(&description.cluster, row);
+        let mut read = pump(
+            &mut reading,
+            &file,
+            until,
+            self.buffer,
+            &mut planned,
+            &mut each,
+        );
+        if matches!(read, Read::All) && release && reading.pending() > 0 {
+            if reading.release(&mut each).is_break() {
+                read = Read::Refused;
+            } else {
+                planned.reached(reading.offset());
+            }
+        }
+        if matches!(read, Read::All) && is_last {
+            // The copy is shorter than what was there: the rest is gone.
+            let missing = log.size.saturating_sub(reading.offset());
+            if log.phase == Phase::Draining && missing > 0 {
+                if reading.gap(missing, &mut each).is_continue() {
+                    self.built.lost.push((Loss::Truncated, missing));
+                    planned.skipped();
+                } else {
+                    read = Read::Refused;
+                }
+            }
+            if matches!(read, Read::All) {
+                if reading.end(&mut each).is_continue() {
+                    log.phase = Phase::Ended;
+                } else {
+                    read = Read::Refused;
+                }
+            }
+        }
+        match read {
+            Read::All if reading.pending() > 0 => {
+                let held = reading.pending() as u64;
+                self.built.held.push((log.key.clone(), held));
+            }
+            Read::All | Read::Refused => {}
+            Read::Truncated => {
+                self.built
+                    .troubles
+                    .push((log.key.clone(), Trouble::Truncated));
+            }
+            Read::Failed(error) => {
+                self.built
+                    .troubles
+                    .push((log.key.clone(), Trouble::Unreadable(error)));
+            }
+        }
+        (log.offset, log.rows) = reading.close();
+        log.seen = planned.finish();
+        log.size = log.size.max(log.offset);
+        if is_own {
+            log.size = log.size.max(stat.size);
+        }
+        log
+    }
+
+    /// Says that the bytes up to `until` are gone, and that the log ends there.
+    fn give_up(&mut self, mut log: Log, until: u64, cause: Loss) -> Log {
+        let description = log.description.clone();
+        let facts = FileFacts {
+            origin: &description.origin,
+            epoch: log.key.epoch,
+            birth_ns: description.id.birth_ns,
+            changed_ns: self.now_ns,
+            reading_ns: self.now_ns,
+        };
+        let objects = &mut *self.objects;
+        let mut each = |row: &archive::Row<'_>| objects.row(&description.cluster, row);
+        let mut lost = 0;
+        while let Some(hole) = log.holes.first().cloned() {
+            let mut reading = self.maker.read(facts, hole.start, log.rows);
+            if reading.gap(hole.end - hole.start, &mut each).is_break() {
+                self.built.lost.push((cause, lost));
+                return log;
+            }
+            lost += hole.end - hole.start;
+            log.holes.remove(0);
+        }
+        let mut reading = self.maker.read(facts, log.offset, log.rows);
+        let missing = until.saturating_sub(log.offset);
+        if missing > 0 && reading.gap(missing, &mut each).is_continue() {
+            lost += missing;
+        }
+        if reading.offset() >= until && reading.end(&mut each).is_continue() {
+            log.phase = Phase::Ended;
+        }
+        (log.offset, log.rows) = reading.close();
+        log.size = log.size.max(log.offset);
+        log.seen.crc = None;
+        log.seen.tail.clear();
+        self.built.lost.push((cause, lost));
+        log
+    }
+
+    /// Makes rows of a range that a recovery found missing. `false`: not all of it this time.
+    fn fill(
+        &mut self,
+        log: &mut Log,
+        file: &File,
+        stat: &FileStat,
+        hole: Range<u64>,
+    ) -> io::Result<bool> {
+        let description = log.description.clone();
+        let facts = facts(
+            &description.origin,
+            &log.key,
+            &description.id,
+            stat,
+            self.now_ns,
+        );
+        let objects = &mut *self.objects;
+        let mut each = |row: &archive::Row<'_>| objects.row(&description.cluster, row);
+        let mut reading = self.maker.read(facts, hole.start, RowState::default());
+        let mut ignored = Taken::unknown();
+        let read = pump(
+            &mut reading,
+            file,
+            hole.end,
+            self.buffer,
+            &mut ignored,
+            &mut each,
+        );
+        let done = match read {
+            Read::Failed(error) => return Err(error),
+            Read::All => reading.release(&mut each).is_continue() && reading.offset() == hole.end,
+            Read::Refused | Read::Truncated => false,
+        };
+        self.built.read_bytes += reading.offset() - hole.start;
+        if done {
+            log.holes.remove(0);
+        } else {
+            log.holes[0].start = reading.offset();
+        }
+        Ok(done)
+    }
+}
+
+fn facts<'f>(
+    origin: &'f Origin,
+    key: &LogKey,
+    id: &crate::file_id::FileId,
+    stat: &FileStat,
+    now_ns: i64,
+) -> FileFacts<'f> {
+    FileFacts {
+        origin,
+        epoch: key.epoch,
+        birth_ns: id.birth_ns,
+        changed_ns: stat.mtime_ns,
+        reading_ns: now_ns,
+    }
+}
+
+/// Whether the file's first bytes, and those before the log's offset, are still what they were.
+pub fn is_still(file: &File, log: &Log) -> bool {
+    let Seen { head, tail, .. } = &log.seen;
+    has_bytes(file, tail, log.offset) && has_bytes(file, head, head.len() as u64)
+}
+
+/// Whether these bytes end at `end`.
+fn has_bytes(file: &File, bytes: &[u8], end: u64) -> bool {
+    let mut there = [0; TAIL_BYTES];
+    let there = &mut there[..bytes.len()];
+    let Some(start) = end.checked_sub(bytes.len() as u64) else {
+        return false;
+    };
+    file.read_exact_at(there, start).is_ok() && there == bytes
+}
+
+/// Reads on until `until` and hands out the rows.
+fn pump(
+    reading: &mut Reading<'_>,
+    file: &File,
+    until: u64,
+    buffer: &mut [u8],
+    taken: &mut Taken,
+    each: &mut impl FnMut(&archive::Row<'_>) -> ControlFlow<()>,
+) -> Read {
+    while reading.next() < until {
+        let at = reading.next();
+        let wanted = buffer.len().min((until - at) as usize);
+        let got = match file.read_at(&mut buffer[..wanted], at) {
+            Ok(0) => return Read::Truncated,
+            Ok(got) => got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Read::Failed(error),
+        };
+        let bytes = &buffer[..got];
+        if !taken.holds(file, at, bytes) {
+            return Read::Truncated;
+        }
+        if bytes.iter().take(4096).all(|&byte| byte == 0) {
+            let hole = hole(file, at, until);
+            if hole >= MIN_HOLE_BYTES {
+                if reading.pending() > 0 && reading.release(&mut *each).is_break() {
+                    return Read::Refused;
+                }
+                if reading.gap(hole, &mut *each).is_break() {
+                    return Read::Refused;
+                }
+                taken.skipped();
+                continue;
+            }
+        }
+        let flow = reading.push(bytes, &mut *each);
+        taken.pushed(at, bytes, reading.offset());
+        if flow.is_break() {
+            return Read::Refused;
+        }
+    }
+    Read::All
+}
+
+/// How long the hole is that begins at `at`, in bytes: what was never written there.
+fn hole(file: &File, at: u64, until: u64) -> u64 {
+    match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) => data.min(until).saturating_sub(at),
+        // No data from here on.
+        Err(rustix::io::Errno::NXIO) => until - at,
+        Err(_) => 0,
+    }
+}
+
+/// What of the bytes that were read is in rows: for the digest and the tail of the log.
+struct Taken {
+    seen: Seen,
+    crc: Crc,
+    /// The offset behind the last row.
+    offset: u64,
+    /// Bytes behind the last row.
+    carry: Vec<u8>,
+    /// The first bytes of the file, if they are known.
+    first: Vec<u8>,
+    /// The last bytes that were read, whether they are in rows or not.
+    last: Vec<u8>,
+}
+
+impl Taken {
+    fn new(log: &Log) -> Self {
+        Self {
+            crc: log.seen.crc(),
+            seen: log.seen.clone(),
+            offset: log.offset,
+            carry: Vec::new(),
+            first: log.seen.head.clone(),
+            last: log.seen.tail.clone(),
+        }
+    }
+
+    /// Of bytes of which nothing is remembered.
+    fn unknown() -> Self {
+        let seen = Seen::default();
+        Self {
+            crc: seen.crc(),
+            seen,
+            offset: 0,
+            carry: Vec::new(),
+            first: Vec::new(),
+            last: Vec::new(),
+        }
+    }
+
+    /// Whether the file before `at` is still what was read there. At the start of a file, whether these bytes are still there:
+    /// a file that is truncated while it is read gives a mixture.
+    fn holds(&self, file: &File, at: u64, bytes: &[u8]) -> bool {
+        if at == 0 {
+            let first = &bytes[..bytes.len().min(TAIL_BYTES)];
+            has_bytes(file, first, first.len() as u64)
+        } else {
+            has_bytes(file, &self.last, at) && has_bytes(file, &self.first, self.first.len() as u64)
+        }
+    }
+
+    /// Bytes were pushed from `at` on, and rows reach to `offset` now.
+    fn pushed(&mut self, at: u64, bytes: &[u8], offset: u64) {
+        if at == 0 {
+            self.first = bytes[..bytes.len().min(TAIL_BYTES)].to_vec();
+        }
+        self.last = bytes[bytes.len().saturating_sub(TAIL_BYTES)..].to_vec();
+        if offset > at {
+            self.take_carry();
+            let (rows, rest) = bytes.split_at(((offset - at) as usize).min(bytes.len()));
+            self.take(rows);
+            self.carry.extend_from_slice(rest);
+        } else {
+            let known = (offset - self.offset) as usize;
+            if known > 0 {
+                let rest = self.carry.split_off(known.min(self.carry.len()));
+                self.take_carry();
+                self.carry = rest;
+            }
+            self.carry.extend_from_slice(bytes);
+        }
+        self.offset = offset;
+    }
+
+    /// All that was read is in rows.
+    fn reached(&mut self, offset: u64) {
+        self.take_carry();
+        self.offset = offset;
+    }
+
+    /// Some bytes were not read: there is no digest of all from here on.
+    fn skipped(&mut self) {
+        self.carry.clear();
+        self.last.clear();
+        self.seen.tail.clear();
+        self.seen.crc = None;
+        self.crc = self.seen.crc();
+    }
+
+    fn take_carry(&mut self) {
+        let carry = std::mem::take(&mut self.carry);
+        self.take(&carry);
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.crc.update(bytes);
+        self.seen.extend(bytes);
+    }
+
+    fn finish(mut self) -> Seen {
+        self.seen.crc = self.crc.state();
+        self.seen
+    }
+}
