@@ -2,33 +2,44 @@
 
 ARGS ?=
 
-.PHONY: help demo test check bench doc fuzz
+.PHONY: help demo test soak check check-macos bench doc fuzz
 
 help:
 	@echo 'make demo    build, start a demo cluster on loopback, and follow one of its jobs (ARGS=--help says more)'
 	@echo 'make test    install the system packages that tests need where that is allowed, and run every test'
+	@echo 'make soak    more seeds and more kills than make test has time for (SEEDS=5000 KILLS=1000)'
 	@echo 'make check   formatting, clippy, documentation; warnings are errors'
+	@echo 'make check-macos  the types for macOS, as far as they can be checked without a Mac'
 	@echo 'make bench   benches of the hot paths, then of the whole program'
 	@echo 'make doc     the documentation of the code, in target/doc'
 	@echo 'make fuzz    fuzz targets, each for a while; needs a nightly compiler (ARGS=120 for seconds, ARGS="60 record" for one)'
 
 demo:
-	cargo build --release -p e2e --bin demo -p tailll --bin tailll
+	cargo build --release -p e2e --bin demo -p tailll --bin tailll -p shipper --bin shipper
 	@cargo run --release -q -p e2e --bin demo -- $(ARGS)
 
 test:
 	scripts/test-packages.sh
 	cargo test --workspace $(ARGS)
 
+soak:
+	scripts/test-packages.sh
+	SHIPPER_SEEDS=$(or $(SEEDS),1000) SHIPPER_KILLS=$(or $(KILLS),200) \
+		cargo test --release -p e2e --test shipper_simulator --test shipper_process -- --nocapture
+
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
+check-macos:
+	scripts/check-macos.sh $(ARGS)
+
 bench:
 	scripts/test-packages.sh bench
 	cargo bench --workspace
-	cargo run --release -p e2e --bin bench -- $(ARGS)
+	cargo build --release -p tailll --bin tailll -p shipper --bin shipper -p e2e --bin bench
+	cargo run --release -q -p e2e --bin bench -- $(ARGS)
 
 doc:
 	cargo doc --workspace --no-deps

@@ -122,6 +122,7 @@ impl Cluster {
             root.join("tailll.toml"),
             tailll_toml(&root, &scheduler.uri(), &jobs),
         )?;
+        fs::write(root.join("shipper.toml"), shipper_toml(&root))?;
         world.advance((options.clock)())?;
         let stop = CancellationToken::new();
         let task = tokio::spawn(live(world, options.clock, stop.clone()));
@@ -145,6 +146,16 @@ impl Cluster {
     /// The configuration that makes `tailll` know this cluster.
     pub fn config_file(&self) -> PathBuf {
         self.folder().join("tailll.toml")
+    }
+
+    /// The configuration of the agent that keeps the cluster's logs.
+    pub fn shipper_config_file(&self) -> PathBuf {
+        self.folder().join("shipper.toml")
+    }
+
+    /// Where that agent keeps them.
+    pub fn archive(&self) -> PathBuf {
+        self.folder().join("archive")
     }
 
     /// The configuration that makes `ssh` know its hosts.
@@ -258,6 +269,31 @@ fn ssh_config(root: &Path, ssh: &SshServer) -> String {
          UserKnownHostsFile \"{root}/known_hosts\"\n    GlobalKnownHostsFile none\n    StrictHostKeyChecking yes\n    \
          PasswordAuthentication no\n",
         root = root.display(),
+    )
+}
+
+/// One agent for all: the hosts share a disk, and so a work folder.
+fn shipper_toml(root: &Path) -> String {
+    format!(
+        r#"# The demo's agent. A person's flushes every few minutes.
+archive = "file://{root}/archive"
+cluster = "{CLUSTER}"
+flush_seconds = 3
+scan_seconds = 1
+quiet_seconds = 10
+
+[state]
+folder = "{root}/shipper/state"
+reserved_megabytes = 0
+
+[spool]
+folders = ["{root}/shipper/spool"]
+
+[mesos]
+work_dir = "{work_dir}"
+"#,
+        root = root.display(),
+        work_dir = slave_root(root).display(),
     )
 }
 

@@ -291,6 +291,22 @@ impl Rig {
                 read_from(Start::At(offset), offset).await;
             }
         }
+        for (offset, most) in [
+            (0, 0),
+            (0, 1),
+            (7, BLOCK),
+            (size / 2, 100_000),
+            (size - 5, 10),
+        ] {
+            let (_, stream) = self
+                .open(&path, Start::At(offset), Until::Bytes(most))
+                .await
+                .expect("an open file");
+            let (got, end) = rest(stream).await;
+            let last = size.min(offset + most);
+            assert_eq!((got.len() as u64, end), (last - offset, End::Reached));
+            assert!(got == bytes[offset as usize..last as usize], "other bytes");
+        }
         for back in [0, 1, BLOCK, size - 1, size, size + 1, 1 << 40] {
             read_from(Start::Back(back), size.saturating_sub(back)).await;
         }

@@ -2,6 +2,7 @@
 //! Only root can make them; anyone else gets an error that says so.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -67,6 +68,33 @@ impl Login {
         Ok(login)
     }
 
+    /// Gives the account a password.
+    pub fn set_password(&self, password: &str) -> Result<()> {
+        let _turn = TURN
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut complaint = String::new();
+        for _ in 0..ATTEMPTS {
+            let mut child = Command::new("/usr/sbin/chpasswd")
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .context("chpasswd")?;
+            if let Some(mut stdin) = child.stdin.take() {
+                writeln!(stdin, "{}:{password}", self.name)?;
+            }
+            let output = child.wait_with_output()?;
+            if output.status.success() {
+                return Ok(());
+            }
+            String::from_utf8_lossy(&output.stderr)
+                .trim()
+                .clone_into(&mut complaint);
+            std::thread::sleep(ATTEMPT_INTERVAL);
+        }
+        bail!("chpasswd {}: {complaint}", self.name)
+    }
+
     /// The account's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -109,6 +137,35 @@ pub fn busybox_folder(parent: &Path) -> Result<PathBuf> {
     }
     if !folder.join("tail").exists() {
         bail!("this busybox has no tail");
+    }
+    Ok(folder)
+}
+
+/// A folder to be the only thing on a `PATH`, with tools like those of macOS and the BSDs: a `stat` and a `tail` with other
+/// options than GNU's, no `timeout` but Perl. Their insides are this machine's.
+pub fn bsd_folder(parent: &Path) -> Result<PathBuf> {
+    // Formats are put into GNU's words; without names its input is looked at.
+    const STAT: &str = "#!/bin/sh\n[ \"$1\" = -L ] && shift\n\
+        [ \"$1\" = -f ] || { echo \"stat: illegal option -- ${1#-}\" >&2; exit 1; }\n\
+        f=$(printf %s \"$2\" | /bin/sed 's/%z/%s/;s/%m/%Y/;s/%Xp/%f/;s/%N/%n/'); shift 2\n\
+        [ $# -gt 0 ] || set -- /proc/self/fd/0\nexec perl -e 'exec {q(/usr/bin/stat)} q(stat), @ARGV' -- -L -c \"$f\" \"$@\"\n";
+    const TAIL: &str = "#!/bin/sh\necho 'usage: tail [-F | -f | -r] [-q] [-b # | -c # | -n #] [file ...]' >&2\nexit 1\n";
+    let folder = parent.join("bsd");
+    fs::create_dir(&folder)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+    for tool in [
+        "sh", "ls", "dd", "head", "cat", "sleep", "xargs", "perl", "kill",
+    ] {
+        let program = ["/bin", "/usr/bin"]
+            .into_iter()
+            .map(|place| Path::new(place).join(tool))
+            .find(|path| path.exists())
+            .with_context(|| format!("{tool} is not installed"))?;
+        std::os::unix::fs::symlink(program, folder.join(tool))?;
+    }
+    for (name, text) in [("stat", STAT), ("tail", TAIL)] {
+        fs::write(folder.join(name), text)?;
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755))?;
     }
     Ok(folder)
 }

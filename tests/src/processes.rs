@@ -20,7 +20,7 @@ const END_ROUNDS_MAX: u32 = 20;
 /// The pause between two of these looks.
 const END_ROUND_PAUSE: Duration = Duration::from_millis(5);
 
-/// How long [`wait_until_none`] sleeps between two looks.
+/// How long [`wait_until_none`] and [`wait_until_some`] sleep between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The longest command line shown in messages, in characters.
@@ -189,6 +189,21 @@ fn holds(pid: u32, folder: &Path) -> bool {
         .any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.starts_with(folder)))
 }
 
+/// The processes, this one excluded, that have this text in their arguments, or in the title that they gave themselves. The
+/// text must be one that nobody else can have: the path of a folder that the caller made.
+pub fn naming(text: &str) -> Vec<Process> {
+    let own = std::process::id();
+    pids()
+        .into_iter()
+        .filter(|pid| {
+            *pid != own
+                && fs::read(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|line| String::from_utf8_lossy(&line).contains(text))
+        })
+        .map(process)
+        .collect()
+}
+
 /// Looks until `find` finds nothing, and returns how long that took; fails with what is left after `deadline`.
 pub fn wait_until_none(
     what: &str,
@@ -208,6 +223,28 @@ pub fn wait_until_none(
                 left.len(),
                 list.join(", ")
             );
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Looks until `find` finds a process that is `wanted`; fails with what there is instead after `deadline`. One look would
+/// not do: a process that is just replacing itself shows neither its environment nor its name.
+pub fn wait_until_some(
+    what: &str,
+    deadline: Duration,
+    mut find: impl FnMut() -> Vec<Process>,
+    wanted: impl Fn(&Process) -> bool,
+) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let there = find();
+        if there.iter().any(&wanted) {
+            return Ok(());
+        }
+        if start.elapsed() > deadline {
+            let list: Vec<String> = there.iter().map(ToString::to_string).collect();
+            bail!("no {what} within {deadline:?}, but: {}", list.join(", "));
         }
         std::thread::sleep(LOOK_INTERVAL);
     }
@@ -247,15 +284,24 @@ pub fn memory(pid: u32) -> Result<Memory> {
 
 /// The CPU time that `pid` has used, user and system together, in seconds; its children not included.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    cpu_times(&format!("/proc/{pid}/stat"), 11)
+}
+
+/// The processor time of all children of this process that have ended and were waited for, in seconds.
+pub fn ended_children_cpu_seconds() -> Result<f64> {
+    cpu_times("/proc/self/stat", 13)
+}
+
+/// The sum of two times of a `stat` file, which stand so many fields behind the name.
+fn cpu_times(path: &str, place: usize) -> Result<f64> {
     /// What the kernel counts in (`USER_HZ`), the same on every Linux platform that matters here.
     const TICKS_PER_SECOND: f64 = 100.0;
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let stat = fs::read_to_string(path).with_context(|| path.to_owned())?;
     // The name, in parentheses, may hold anything; the numbers follow the last one.
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: Vec<f64> = rest
         .split_whitespace()
-        .skip(11)
+        .skip(place)
         .take(2)
         .filter_map(|field| field.parse().ok())
         .collect();

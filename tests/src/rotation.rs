@@ -24,6 +24,7 @@ use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 
 use crate::clock;
+use crate::tail_process::{Ended, TailProcess};
 
 /// How long a writer that is told by a signal to reopen its log goes on writing to the renamed one.
 pub const SIGNAL_DELAY: Duration = Duration::from_millis(50);
@@ -412,6 +413,26 @@ fn parse(output: &[u8], space: usize) -> Option<Found> {
         time,
         start,
     })
+}
+
+/// Waits for the last line of all that was written, ends the program as ^C does, and gives the account of its output.
+pub fn finish(
+    mut process: TailProcess,
+    written: &[Written],
+    deadline: Duration,
+) -> Result<(Account, Ended)> {
+    let mut progress = Progress::to_the_last_of(written);
+    process
+        .wait_for_lines("the last line of every writer", deadline, |lines| {
+            progress.look(lines)
+        })
+        .with_context(|| process.talk())?;
+    let ended = process.interrupt(deadline)?;
+    if ended.status.code() != Some(130) {
+        bail!("it ended with {} after ^C: {}", ended.status, ended.talk);
+    }
+    let account = account(ended.lines.iter().map(AsRef::as_ref), written);
+    Ok((account, ended))
 }
 
 /// What became of the lines.

@@ -160,6 +160,7 @@ impl SmallCluster {
             .env("HOME", self.path("home"))
             .env("TERM", "xterm-256color")
             .env("TAILLL_CONFIG", self.path("tailll.toml"))
+            .env("AURORA_CONFIG_ROOT", self.path("aurora"))
             .env(MARKER_VARIABLE, &self.clients.marker)
             .current_dir(self.folder.path());
         command

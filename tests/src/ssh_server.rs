@@ -59,6 +59,35 @@ pub struct Options {
     pub max_sessions: usize,
     /// The login shell that runs each command with `-c`.
     pub shell: PathBuf,
+    /// What is asked of who logs in.
+    pub asks: Asks,
+}
+
+/// What a server asks of who logs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asks {
+    /// A key.
+    Key,
+    /// Nothing but questions: these prompts, whose input is hidden, with these answers.
+    Questions(Vec<(String, String)>),
+    /// A key, and then questions.
+    KeyThenQuestions(Vec<(String, String)>),
+}
+
+impl Asks {
+    fn questions(&self) -> &[(String, String)] {
+        match self {
+            Self::Key => &[],
+            Self::Questions(questions) | Self::KeyThenQuestions(questions) => questions,
+        }
+    }
+
+    fn first_method(&self) -> MethodKind {
+        match self {
+            Self::Key | Self::KeyThenQuestions(_) => MethodKind::PublicKey,
+            Self::Questions(_) => MethodKind::KeyboardInteractive,
+        }
+    }
 }
 
 /// What a host is to be.
@@ -90,6 +119,7 @@ impl Options {
             authorized_keys: vec![authorized_key],
             max_sessions: MAX_SESSIONS_DEFAULT,
             shell: PathBuf::from("/bin/sh"),
+            asks: Asks::Key,
         }
     }
 }
@@ -150,6 +180,8 @@ pub struct Counters {
     pub sessions_refused: u64,
     /// Sessions there are: their command has not ended, or their channel has none yet.
     pub sessions_open: usize,
+    /// Bytes of commands' output that were sent.
+    pub bytes_total: u64,
 }
 
 #[derive(Debug)]
@@ -159,6 +191,8 @@ struct HostState {
     authorized_keys: Vec<PublicKey>,
     max_sessions: usize,
     shell: PathBuf,
+    asks: Asks,
+    answers: Mutex<Vec<Vec<String>>>,
     marker: String,
     stop: CancellationToken,
     door: watch::Sender<Door>,
@@ -167,6 +201,7 @@ struct HostState {
     connections_refused: AtomicU64,
     sessions_total: AtomicU64,
     sessions_refused: AtomicU64,
+    bytes_total: AtomicU64,
     sessions_open: AtomicUsize,
 }
 
@@ -208,6 +243,8 @@ impl SshServer {
             authorized_keys: options.authorized_keys.clone(),
             max_sessions: options.max_sessions,
             shell: options.shell.clone(),
+            asks: options.asks.clone(),
+            answers: Mutex::default(),
             marker: self.marker.clone(),
             stop: self.stop.clone(),
             door: watch::Sender::new(Door::Open),
@@ -219,10 +256,11 @@ impl SshServer {
             connections_refused: AtomicU64::new(0),
             sessions_total: AtomicU64::new(0),
             sessions_refused: AtomicU64::new(0),
+            bytes_total: AtomicU64::new(0),
             sessions_open: AtomicUsize::new(0),
         });
         let config = Arc::new(server::Config {
-            methods: MethodSet::from(&[MethodKind::PublicKey][..]),
+            methods: MethodSet::from(&[options.asks.first_method()][..]),
             // Nobody guesses here; a wrong key is to be refused at once.
             auth_rejection_time: Duration::ZERO,
             keys: vec![key],
@@ -271,6 +309,7 @@ impl SshServer {
             sum.sessions_total += one.sessions_total;
             sum.sessions_refused += one.sessions_refused;
             sum.sessions_open += one.sessions_open;
+            sum.bytes_total += one.bytes_total;
         }
         sum
     }
@@ -334,7 +373,17 @@ impl Host {
             sessions_total: state.sessions_total.load(Ordering::Relaxed),
             sessions_refused: state.sessions_refused.load(Ordering::Relaxed),
             sessions_open: state.sessions_open.load(Ordering::Relaxed),
+            bytes_total: state.bytes_total.load(Ordering::Relaxed),
         }
+    }
+
+    /// The answers to its questions so far, try by try.
+    pub fn answers(&self) -> Vec<Vec<String>> {
+        self.state
+            .answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Drops every connection now; new ones are taken. Returns how many there were.
@@ -742,10 +791,49 @@ impl server::Handler for Connection {
             .any(|known| known.key_data() == offered)
         {
             user.clone_into(&mut self.user);
-            Ok(Auth::Accept)
+            Ok(match self.host.asks {
+                Asks::KeyThenQuestions(_) => Auth::Reject {
+                    proceed_with_methods: Some(MethodSet::from(
+                        &[MethodKind::KeyboardInteractive][..],
+                    )),
+                    partial_success: true,
+                },
+                Asks::Key | Asks::Questions(_) => Auth::Accept,
+            })
         } else {
             Ok(Auth::reject())
         }
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _submethods: &str,
+        response: Option<server::Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        let questions = self.host.asks.questions();
+        let Some(response) = response else {
+            let prompts: Vec<_> = questions
+                .iter()
+                .map(|(prompt, _)| (prompt.clone().into(), false))
+                .collect();
+            return Ok(Auth::Partial {
+                name: "".into(),
+                instructions: "".into(),
+                prompts: prompts.into(),
+            });
+        };
+        let given: Vec<String> = response
+            .map(|answer| String::from_utf8_lossy(&answer).into_owned())
+            .collect();
+        let right = given.iter().eq(questions.iter().map(|(_, answer)| answer));
+        self.host
+            .answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(given);
+        user.clone_into(&mut self.user);
+        Ok(if right { Auth::Accept } else { Auth::reject() })
     }
 
     async fn auth_publickey_offered(
@@ -895,8 +983,8 @@ async fn run(
             tokio::join!(
                 async {
                     tokio::join!(
-                        forward(stdout, &output, Sink::Stdout),
-                        forward(stderr, &output, Sink::Stderr),
+                        forward(stdout, &output, Sink::Stdout, &slot.host.bytes_total),
+                        forward(stderr, &output, Sink::Stderr, &slot.host.bytes_total),
                     );
                     let _ = output.eof().await;
                 },
@@ -945,7 +1033,12 @@ enum Sink {
 }
 
 /// Gives a command's output to the channel, no faster than the client grants window.
-async fn forward(pipe: Option<impl AsyncRead + Unpin>, output: &ChannelWriteHalf<Msg>, sink: Sink) {
+async fn forward(
+    pipe: Option<impl AsyncRead + Unpin>,
+    output: &ChannelWriteHalf<Msg>,
+    sink: Sink,
+    bytes_total: &AtomicU64,
+) {
     let Some(mut pipe) = pipe else { return };
     let mut buffer = BytesMut::new();
     loop {
@@ -955,6 +1048,7 @@ async fn forward(pipe: Option<impl AsyncRead + Unpin>, output: &ChannelWriteHalf
             Ok(_) => {}
         }
         let chunk = buffer.split().freeze();
+        let length = chunk.len() as u64;
         let sent = match sink {
             Sink::Stdout => output.data_bytes(chunk).await,
             Sink::Stderr => output.extended_data_bytes(1, chunk).await,
@@ -962,6 +1056,7 @@ async fn forward(pipe: Option<impl AsyncRead + Unpin>, output: &ChannelWriteHalf
         if sent.is_err() {
             return;
         }
+        bytes_total.fetch_add(length, Ordering::Relaxed);
     }
 }
 

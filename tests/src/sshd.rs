@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,6 +50,21 @@ pub struct Settings {
     pub environment: Vec<(String, String)>,
     /// After how many seconds without a heartbeat the followers on the hosts give up; the program's default if `None`.
     pub heartbeat_seconds: Option<u32>,
+    /// More lines for the servers' configuration, which count before the others; `{dir}` is the rig's folder.
+    pub server_lines: String,
+    /// Called with the rig's folder before the servers start: makes what [`Settings::server_lines`] names.
+    pub prepare: fn(&Path) -> Result<()>,
+    /// Whether the first server listens on `[::1]` too.
+    pub ipv6: Ipv6,
+}
+
+/// Whether there is an IPv6 address besides the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ipv6 {
+    /// There is none.
+    Off,
+    /// `[::1]`, with the port of all.
+    Loopback,
 }
 
 impl Default for Settings {
@@ -63,6 +78,9 @@ impl Default for Settings {
             client_alive_seconds: 0,
             environment: Vec::new(),
             heartbeat_seconds: None,
+            ipv6: Ipv6::Off,
+            server_lines: String::new(),
+            prepare: |_| Ok(()),
         }
     }
 }
@@ -120,6 +138,7 @@ impl Sshd {
             dir.path().join("authorized_keys"),
             fs::Permissions::from_mode(0o644),
         )?;
+        (settings.prepare)(dir.path())?;
         let name = dir
             .path()
             .file_name()
@@ -213,9 +232,12 @@ impl Sshd {
         fs::write(&files.ssh_config, config)?;
 
         let key = fs::read_to_string(self.dir.path().join("host_key.pub"))?;
+        // A host behind a jump host is known by its own address, whatever the way.
         let mut lines: Vec<String> = routes
             .iter()
-            .map(|route| known_host(*route, &key))
+            .copied()
+            .chain((1..=usize::from(self.settings.addresses)).map(|number| self.address(number)))
+            .map(|route| known_host(route, &key))
             .collect();
         lines.sort();
         lines.dedup();
@@ -227,6 +249,29 @@ impl Sshd {
         }
         fs::write(&files.tailll_toml, toml)?;
         Ok(files)
+    }
+
+    /// The same hosts by another configuration of OpenSSH's: `lines` go before what `files` says, and win.
+    pub fn with_ssh_lines(
+        &self,
+        name: &str,
+        files: &ClientFiles,
+        lines: &str,
+    ) -> Result<ClientFiles> {
+        let changed = ClientFiles {
+            ssh_config: self.dir.path().join(format!("{name}.ssh_config")),
+            known_hosts: files.known_hosts.clone(),
+            tailll_toml: self.dir.path().join(format!("{name}.toml")),
+        };
+        let old = fs::read_to_string(&files.ssh_config)?;
+        fs::write(&changed.ssh_config, format!("{lines}\n{old}"))?;
+        let (from, to) = (
+            files.ssh_config.display().to_string(),
+            changed.ssh_config.display().to_string(),
+        );
+        let toml = fs::read_to_string(&files.tailll_toml)?;
+        fs::write(&changed.tailll_toml, toml.replace(&from, &to))?;
+        Ok(changed)
     }
 
     /// Makes `files` say that host `number` has another key than it presents.
@@ -283,9 +328,12 @@ impl Sshd {
             .settings
             .addresses_per_process
             .clamp(1, MAX_ADDRESSES_PER_PROCESS);
-        let all: Vec<SocketAddr> = (0..usize::from(self.settings.addresses))
+        let mut all: Vec<SocketAddr> = (0..usize::from(self.settings.addresses))
             .map(|index| self.nth_address(index))
             .collect();
+        if self.settings.ipv6 == Ipv6::Loopback {
+            all.insert(0, SocketAddr::from((Ipv6Addr::LOCALHOST, self.port)));
+        }
         for (number, addresses) in all.chunks(per_process).enumerate() {
             let config = self.dir.path().join(format!("sshd_{number}.conf"));
             let mut text = self.server_config(addresses)?;
@@ -314,7 +362,10 @@ impl Sshd {
 
     fn server_config(&self, addresses: &[SocketAddr]) -> Result<String> {
         let dir = self.dir.path().display();
-        let mut text = String::new();
+        let mut text = self
+            .settings
+            .server_lines
+            .replace("{dir}", &dir.to_string());
         for address in addresses {
             writeln!(text, "ListenAddress {address}")?;
         }
@@ -450,9 +501,15 @@ fn known_host(address: SocketAddr, key: &str) -> String {
     format!("[{}]:{} {}\n", address.ip(), address.port(), key.trim())
 }
 
-fn make_key(path: &Path) -> Result<()> {
+/// Makes an ed25519 key without a passphrase, and its public half beside it.
+pub fn make_key(path: &Path) -> Result<()> {
+    keygen(&["-q", "-t", "ed25519", "-N", "", "-C", "rig", "-f"], path)
+}
+
+/// Runs `ssh-keygen` with these arguments and a path.
+pub fn keygen(arguments: &[&str], path: &Path) -> Result<()> {
     let output = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", "rig", "-f"])
+        .args(arguments)
         .arg(path)
         .stdin(Stdio::null())
         .output()
@@ -500,11 +557,13 @@ mod tests {
             .unwrap();
         let mut up = [0; 3];
         std::io::Read::read_exact(session.stdout.as_mut().unwrap(), &mut up).unwrap();
-        let remote = sshd.remote_processes();
-        assert!(
-            remote.iter().any(|one| one.command == "sleep 1000"),
-            "{remote:?}"
-        );
+        processes::wait_until_some(
+            "sleep on the host",
+            Duration::from_secs(5),
+            || sshd.remote_processes(),
+            |one| one.command == "sleep 1000",
+        )
+        .unwrap();
         let marker = sshd.marker.clone();
         let address = sshd.address(1);
         drop(sshd);

@@ -8,7 +8,7 @@ use std::path::Path;
 use e2e::client::Door;
 use e2e::conformance::Rig;
 use e2e::login::{self, Login};
-use e2e::ssh_server::{Options, SshServer, new_key, openssh_private};
+use e2e::ssh_server::{Options, SshServer};
 use e2e::sshd::{Settings, Sshd};
 use tailll::local::LocalFiles;
 use tailll::remote::ShellSettings;
@@ -41,21 +41,11 @@ struct InProcess {
 
 async fn in_process(max_sessions: usize) -> InProcess {
     let folder = tempfile::tempdir().unwrap();
-    let key = new_key("test").unwrap();
-    let key_file = folder.path().join("key");
-    fs::write(&key_file, openssh_private(&key).unwrap()).unwrap();
-    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
-    let mut options = Options::nodes(1, folder.path(), key.public_key().clone());
-    options.max_sessions = max_sessions;
-    let server = std::sync::Arc::new(SshServer::start(options).await.unwrap());
+    let change = |options: &mut Options| options.max_sessions = max_sessions;
+    let (server, door) = Door::to_new_server(folder.path(), change).await.unwrap();
+    let server = std::sync::Arc::new(server);
     let files = folder.path().join("files");
     fs::create_dir(&files).unwrap();
-    let door = Door {
-        address: server.hosts()[0].address(),
-        user: "somebody".to_owned(),
-        key: key_file,
-        known_hosts: server.known_hosts(),
-    };
     let seen = server.clone();
     let rig = Rig {
         transport: door.transport(ShellSettings::default()),
@@ -124,6 +114,17 @@ async fn a_server_that_allows_two_sessions_gets_more_connections() {
 
 /// OpenSSH's server, with an account that has this login shell, which the suite's files do not belong to.
 fn openssh(settings: Settings, shell: &Path) -> (Rig, std::sync::Arc<Sshd>, Login) {
+    openssh_by(settings, shell, By::Library)
+}
+
+/// Who makes the connections.
+#[derive(Clone, Copy)]
+enum By {
+    Library,
+    Program(&'static str),
+}
+
+fn openssh_by(settings: Settings, shell: &Path, by: By) -> (Rig, std::sync::Arc<Sshd>, Login) {
     let sshd = std::sync::Arc::new(
         Sshd::start(Settings {
             addresses: 1,
@@ -144,7 +145,14 @@ fn openssh(settings: Settings, shell: &Path) -> (Rig, std::sync::Arc<Sshd>, Logi
     };
     let seen = sshd.clone();
     let rig = Rig {
-        transport: door.transport(ShellSettings::default()),
+        transport: match by {
+            By::Library => door.transport(ShellSettings::default()),
+            By::Program(command) => door.transport_by(
+                command,
+                sshd.files().known_hosts.clone(),
+                ShellSettings::default(),
+            ),
+        },
         folder,
         processes: Box::new(move || {
             seen.remote_processes()
@@ -199,12 +207,77 @@ async fn openssh_with_nothing_but_busybox() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn openssh_with_tools_like_those_of_macos() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let tools = login::bsd_folder(dir.path()).unwrap();
+    let settings = Settings {
+        environment: vec![("PATH".to_owned(), tools.display().to_string())],
+        ..Settings::default()
+    };
+    let (rig, sshd, login) = openssh(settings, &tools.join("sh"));
+    rig.check().await;
+    rig.denied().await;
+    drop(rig.thirty_files_at_once().await);
+    rig.finish().await;
+    drop((login, sshd));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn openssh_that_allows_two_sessions() {
     let settings = Settings {
         max_sessions: 2,
         ..Settings::default()
     };
     let (rig, sshd, login) = openssh(settings, Path::new("/bin/sh"));
+    drop(rig.thirty_files_at_once().await);
+    rig.finish().await;
+    drop((login, sshd));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_systems_client() {
+    let by = By::Program("ssh -o IdentityAgent=none");
+    let (rig, sshd, login) = openssh_by(Settings::default(), Path::new("/bin/bash"), by);
+    rig.check().await;
+    rig.denied().await;
+    rig.listing_of_very_many().await;
+    drop(rig.thirty_files_at_once().await);
+    rig.finish().await;
+    // Nine sessions on a connection: thirty files and who lists are four, and a few more while sessions end, which takes its time
+    // on a busy machine. Without sharing there would be a login for each of over thirty sessions.
+    let logins = sshd.log().matches("Accepted publickey").count();
+    assert!((4..=20).contains(&logins), "{logins}");
+    drop((login, sshd));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_systems_client_with_tcsh() {
+    let by = By::Program("ssh -o IdentityAgent=none");
+    let (rig, sshd, login) = openssh_by(Settings::default(), Path::new("/bin/tcsh"), by);
+    rig.check().await;
+    rig.finish().await;
+    drop((login, sshd));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_systems_client_without_multiplexing() {
+    let by = By::Program("ssh -o IdentityAgent=none -o ControlMaster=no");
+    let (rig, sshd, login) = openssh_by(Settings::default(), Path::new("/bin/sh"), by);
+    rig.check().await;
+    drop(rig.thirty_files_at_once().await);
+    rig.finish().await;
+    drop((login, sshd));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_systems_client_where_two_sessions_are_allowed() {
+    let settings = Settings {
+        max_sessions: 2,
+        ..Settings::default()
+    };
+    let by = By::Program("ssh -o IdentityAgent=none");
+    let (rig, sshd, login) = openssh_by(settings, Path::new("/bin/sh"), by);
     drop(rig.thirty_files_at_once().await);
     rig.finish().await;
     drop((login, sshd));

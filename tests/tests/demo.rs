@@ -455,14 +455,23 @@ fn a_wrong_duration_is_a_usage_error() {
     assert!(text.contains("for example 20s"), "{text}");
 }
 
+/// A built program under another name.
+fn link(built: &str, to: &Path) {
+    if std::fs::hard_link(built, to).is_err() {
+        std::fs::copy(built, to).unwrap();
+    }
+}
+
 /// A folder with the demo program beside a script that stands for `tailll`.
 fn demo_beside(script: &str) -> (tempfile::TempDir, PathBuf) {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let (built, demo) = (env!("CARGO_BIN_EXE_demo"), folder.path().join("demo"));
-    if std::fs::hard_link(built, &demo).is_err() {
-        std::fs::copy(built, &demo).unwrap();
-    }
+    let demo = folder.path().join("demo");
+    link(env!("CARGO_BIN_EXE_demo"), &demo);
+    link(
+        env!("CARGO_BIN_EXE_shipper-dup"),
+        &folder.path().join("shipper-dup"),
+    );
     let tailll = folder.path().join("tailll");
     std::fs::write(&tailll, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&tailll, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -535,12 +544,12 @@ fn a_tailll_that_does_not_listen_is_killed() {
     assert!(text.contains("killed"), "{text}");
 }
 
-/// The words of the commands that the demo prints, each without the program: they are what a person would type.
-fn printed_commands(text: &str) -> Vec<String> {
+/// The commands of a program that the demo prints, as a person would type them.
+fn printed_commands(text: &str, of: &str) -> Vec<String> {
     let command = |line: &str| {
         let (program, rest) = line.trim().split_once(" --config ")?;
         program
-            .ends_with("tailll-dup")
+            .ends_with(of)
             .then(|| format!("{program} --config {rest}"))
     };
     text.lines().filter_map(command).collect()
@@ -548,23 +557,21 @@ fn printed_commands(text: &str) -> Vec<String> {
 
 #[test]
 fn the_demo_shows_every_instance_and_its_commands_work() {
-    // Beside it nothing but this package's own tailll, so that no other build is taken.
+    // Beside it nothing but this package's own programs, so that no other build is taken.
     let beside = tempfile::tempdir().unwrap();
     for (built, name) in [
         (env!("CARGO_BIN_EXE_demo"), "demo"),
+        (env!("CARGO_BIN_EXE_shipper-dup"), "shipper-dup"),
         (env!("CARGO_BIN_EXE_tailll-dup"), "tailll-dup"),
     ] {
-        let to = beside.path().join(name);
-        if std::fs::hard_link(built, &to).is_err() {
-            std::fs::copy(built, &to).unwrap();
-        }
+        link(built, &beside.path().join(name));
     }
-    let mut demo = Demo::start_program(&beside.path().join("demo"), "whole", &["--for=8s"]);
+    let mut demo = Demo::start_program(&beside.path().join("demo"), "whole", &["--for=14s"]);
     let out = stdout(&mut demo);
     let lines = std::thread::spawn(move || out.lines().map_while(Result::ok).collect::<Vec<_>>());
     let guide = demo.read_until("now following");
 
-    let commands = printed_commands(&guide);
+    let commands = printed_commands(&guide, "tailll-dup");
     assert_eq!(commands.len(), 7, "{guide}");
     let run = |part: &str| -> Output {
         let command = commands.iter().find(|command| command.contains(part));
@@ -594,6 +601,26 @@ fn the_demo_shows_every_instance_and_its_commands_work() {
     assert_eq!(plain.status.code(), Some(0), "{plain:?}");
     let text = String::from_utf8_lossy(&plain.stdout).into_owned();
     assert!(text.contains("node1") && text.contains("node2"), "{text}");
+
+    let kept = printed_commands(&guide, "shipper-dup");
+    let ask = |verb: &str| -> Output {
+        let command = kept.iter().find(|command| command.ends_with(verb));
+        let words = command.expect("it is printed");
+        Command::new("sh").args(["-c", words]).output().unwrap()
+    };
+    let of_web = |text: &str| text.contains("demo/www/prod/web/0");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let listed = ask(" ls");
+        assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+        if of_web(&String::from_utf8_lossy(&listed.stdout)) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing is kept: {listed:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let audit = ask(" audit");
+    assert_eq!(audit.status.code(), Some(0), "{audit:?}");
 
     let (status, talk) = demo.end();
     assert_eq!(status.code(), Some(0), "{talk}");

@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
 
-/// Flags in the documents that are not of `tailll`: the demo's, and those that are said to be missing.
-const OTHERS_FLAGS: [&str; 2] = ["--for", "--ssh-command"];
+/// Flags in the documents that are of neither program: the demo's, and those that are said to be missing.
+const OTHERS_FLAGS: [&str; 1] = ["--for"];
+
+/// Flags in the operator's guide that are of the programs which install `shipper`.
+const SETUP_FLAGS: [&str; 2] = ["--now", "--profile"];
 
 fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -200,12 +203,17 @@ fn limits_are_as_in_the_code() {
     );
 }
 
-/// The command line's names: `--tail`, `-n`.
-fn flags() -> BTreeSet<String> {
-    let mut command = tailll::args::Args::command();
+/// The names of a command line and its verbs: `--tail`, `-n`.
+fn flags(mut command: clap::Command, verbs: Verbs) -> BTreeSet<String> {
     command.build();
-    command
-        .get_arguments()
+    let verbs = match verbs {
+        Verbs::With => command.get_subcommands().cloned().collect(),
+        Verbs::Without => Vec::new(),
+    };
+    verbs
+        .iter()
+        .chain([&command])
+        .flat_map(clap::Command::get_arguments)
         .flat_map(|argument| {
             let long = argument
                 .get_long_and_visible_aliases()
@@ -251,9 +259,23 @@ fn named_flags(text: &str) -> BTreeSet<String> {
     named
 }
 
+/// Whether the flags of verbs count.
+#[derive(Clone, Copy)]
+enum Verbs {
+    With,
+    Without,
+}
+
 #[test]
-fn documents_and_program_have_the_same_flags() {
-    let flags = flags();
+fn documents_and_programs_have_the_same_flags() {
+    let flags_of_shipper = flags(shipper::args::Args::command(), Verbs::With);
+    let unknown: Vec<String> = named_flags(&read(&root().join("docs/shipper.md")))
+        .into_iter()
+        // Cargo's, systemd's and those of `install`, which stand in blocks of commands.
+        .filter(|flag| !flags_of_shipper.contains(flag) && !SETUP_FLAGS.contains(&flag.as_str()))
+        .collect();
+    assert_eq!(unknown, Vec::<String>::new(), "docs/shipper.md");
+    let flags = flags(tailll::args::Args::command(), Verbs::Without);
     let guide = read(&root().join("docs/guide.md"));
     for document in ["README.md", "CHANGELOG.md", "docs/guide.md"] {
         let unknown: Vec<String> = named_flags(&read(&root().join(document)))
@@ -278,7 +300,15 @@ fn configurations_in_documents_are_good() {
         let blocks = blocks(&read(&path), "toml");
         assert!(!blocks.is_empty(), "{document}");
         for block in blocks {
-            tailll::config::Config::parse(&block, &path, Some(Path::new("/home/me")))
+            let config = tailll::config::Config::parse(&block, &path, Some(Path::new("/home/me")))
+                .unwrap_or_else(|error| panic!("{error}\n{block}"));
+            let command = tailll::args::Args::command();
+            let typed = command
+                .clone()
+                .try_get_matches_from(["tailll", "hello"])
+                .expect("a good command line");
+            let known = tailll::settings::known_keys(&command);
+            tailll::settings::Settings::find(&command, &typed, |_| None, &config.defaults, &known)
                 .unwrap_or_else(|error| panic!("{error}\n{block}"));
         }
     }
@@ -337,13 +367,17 @@ fn exit_codes_are_in_the_documents() {
     }
 }
 
-/// Lines of code below a folder that name this, outside comments, in files other than `allowed`.
+/// Lines of code below a folder that name this, outside comments, in files other than `allowed` (a name that ends
+/// in `/` is a folder).
 fn namings(folder: &str, word: &str, allowed: &[&str]) -> Vec<String> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut found = Vec::new();
     for file in files(&root().join(folder), ".rs") {
         let name = shown(&file);
-        if allowed.contains(&name.as_str()) {
+        if allowed
+            .iter()
+            .any(|place| name == *place || (place.ends_with('/') && name.starts_with(place)))
+        {
             continue;
         }
         for (number, line) in read(&file).lines().enumerate() {
@@ -362,7 +396,7 @@ fn namings(folder: &str, word: &str, allowed: &[&str]) -> Vec<String> {
 #[test]
 fn each_outside_library_has_its_place() {
     let nowhere = Vec::<String>::new();
-    let ssh = ["tailll/src/ssh.rs"];
+    let ssh = ["tailll/src/ssh.rs", "tailll/src/ssh/"];
     assert_eq!(namings("tailll", "russh", &ssh), nowhere);
     assert_ne!(
         namings("tailll/src", "russh", &[]),
@@ -373,19 +407,28 @@ fn each_outside_library_has_its_place() {
         namings("tailll", "crossterm", &["tailll/src/output.rs"]),
         nowhere
     );
-    for outside in ["russh", "crossterm", "tokio", "hyper"] {
+    assert_eq!(
+        namings(
+            "tailll",
+            "rustix",
+            &[
+                "tailll/src/open_files.rs",
+                "tailll/src/proxy_command.rs",
+                "tailll/src/tty.rs"
+            ]
+        ),
+        nowhere
+    );
+    for outside in ["russh", "crossterm", "rustix", "tokio", "hyper"] {
         assert_eq!(namings("joblog", outside, &[]), nowhere);
     }
 }
 
 #[test]
 fn only_the_output_writes_to_standard_output() {
-    // One asks whether it is a terminal, one hands it to the output thread, and that asks whether it still has a reader.
-    let start = [
-        "tailll/src/lib.rs",
-        "tailll/src/run.rs",
-        "tailll/src/output.rs",
-    ];
+    // One asks whether it is a terminal; the other hands it to its thread, asks whether it still has a reader, and prints what
+    // is ready.
+    let start = ["tailll/src/lib.rs", "tailll/src/output.rs"];
     for word in ["stdout()", "print!", "println!"] {
         assert_eq!(
             namings("tailll/src", word, &start),
@@ -393,9 +436,9 @@ fn only_the_output_writes_to_standard_output() {
             "{word}"
         );
     }
-    for file in start {
+    for (file, times) in start.into_iter().zip([1, 3]) {
         let code = read(&root().join(file));
-        assert_eq!(code.matches("io::stdout()").count(), 1, "{file}");
+        assert_eq!(code.matches("io::stdout()").count(), times, "{file}");
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use e2e::client::Door;
 use e2e::login::Login;
 use e2e::processes;
-use e2e::ssh_server::{Options, SshServer, new_key, openssh_private};
+use e2e::ssh_server::SshServer;
 use e2e::sshd::{Settings, Sshd};
 use jiff::tz::TimeZone;
 use tailll::assemble::{LINE_BYTES, LineSettings};
@@ -58,18 +58,7 @@ impl Bench {
 
     async fn ssh() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let key = new_key("test").unwrap();
-        let key_file = folder.path().join("key");
-        fs::write(&key_file, openssh_private(&key).unwrap()).unwrap();
-        fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
-        let options = Options::nodes(1, folder.path(), key.public_key().clone());
-        let server = SshServer::start(options).await.unwrap();
-        let door = Door {
-            address: server.hosts()[0].address(),
-            user: "somebody".to_owned(),
-            key: key_file,
-            known_hosts: server.known_hosts(),
-        };
+        let (server, door) = Door::to_new_server(folder.path(), |_| {}).await.unwrap();
         Self {
             transport: door.transport(ShellSettings::default()),
             server: Some(server),
@@ -157,6 +146,7 @@ fn follow(transport: &Transport, files: Files, how: How) -> Follow {
             }),
             place: Place::Local,
             files,
+            as_role: None,
         }),
         transport: transport.clone(),
         sink: Sink {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use e2e::cut::Cut;
 use e2e::login::{self, Login};
-use e2e::processes::{Signal, wait_until_none};
-use e2e::rotation::{Account, Log, Plan, Progress, Style, Writers, Written, account, find};
+use e2e::processes::{Signal, wait_until_none, wait_until_some};
+use e2e::rotation::{Account, Log, Plan, Progress, Style, Writers, Written, account, find, finish};
 use e2e::sshd::{ClientFiles, Settings, Sshd, with_all_descriptors};
 use e2e::tail_process::{Ended, Reading, TailProcess};
 
@@ -69,22 +69,6 @@ fn strs(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
-/// Waits for the last line of all that was written, ends the program as ^C does, and gives the account of its output.
-fn finish(mut process: TailProcess, written: &[Written]) -> (Account, Ended) {
-    let mut progress = Progress::to_the_last_of(written);
-    process
-        .wait_for_lines("the last line of every writer", DEADLINE, |lines| {
-            progress.look(lines)
-        })
-        .unwrap();
-    let ended = process.interrupt(DEADLINE).unwrap();
-    assert_eq!(ended.status.code(), Some(130), "{}", ended.talk);
-    (
-        account(ended.lines.iter().map(AsRef::as_ref), written),
-        ended,
-    )
-}
-
 /// Waits until a line of every writer from 1 to `writers` was shown.
 fn wait_for_all(process: &mut TailProcess, writers: u32, deadline: Duration) {
     let mut missing: Vec<u32> = (1..=writers).collect();
@@ -120,7 +104,7 @@ fn eight_hosts_are_followed_at_once_and_every_line_says_whose_it_is() {
     wait_for_all(&mut process, 8, DEADLINE);
     sleep(1_000);
     let written = writers.stop().unwrap();
-    let (account, ended) = finish(process, &written);
+    let (account, ended) = finish(process, &written, DEADLINE).unwrap();
     assert!(account.is_exact(), "{account}\n{}", ended.talk);
     for line in &ended.lines {
         let found = find(&line.bytes).unwrap();
@@ -160,7 +144,63 @@ fn follow_rotations(style: Style) -> (Account, Ended) {
     sleep(6_000);
     let written = writers.stop().unwrap();
     assert!(written.iter().all(|one| one.rotations >= 5), "{written:?}");
-    finish(process, &written)
+    finish(process, &written, DEADLINE).unwrap()
+}
+
+/// The program where so many files may be open, by the softer and the harder of the two limits.
+fn tailll_with_files(files: &ClientFiles, arguments: &[&str], limits: [u32; 2]) -> Command {
+    let usual = tailll(files, arguments);
+    let mut command = Command::new("sh");
+    let [soft, hard] = limits;
+    command
+        .args([
+            "-c",
+            &format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\""),
+            "sh",
+        ])
+        .arg(env!("CARGO_BIN_EXE_tailll-dup"))
+        // Without the shell that would raise the limit.
+        .args(usual.get_args().skip(4));
+    for variable in ["TAILLL_CONFIG", "SSH_AUTH_SOCK", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+#[test]
+fn more_hosts_than_files_may_be_open_are_followed_as_far_as_the_system_lets() {
+    const HOSTS: u32 = 40;
+    let sshd = Sshd::start(Settings {
+        hosts: HOSTS as usize,
+        max_startups: "100".to_owned(),
+        ..Settings::default()
+    })
+    .unwrap();
+    let (plans, targets) = plans_and_targets(&sshd, HOSTS);
+    let mut written = Vec::new();
+    for plan in plans {
+        let mut log = Log::create(plan).unwrap();
+        log.burst(3).unwrap();
+        written.push(log.written());
+    }
+    // As much as is allowed is asked for.
+    let mut command = tailll_with_files(sshd.files(), &strs(&targets), [35, 1_000]);
+    let mut process = TailProcess::start(&mut command, Reading::Eager).unwrap();
+    wait_for_all(&mut process, HOSTS, DEADLINE);
+    let (account, ended) = finish(process, &written, DEADLINE).unwrap();
+    assert!(account.is_exact(), "{account}\n{}", ended.talk);
+    // Where that is not enough, it is said, and others are followed.
+    let mut command = tailll_with_files(sshd.files(), &strs(&targets), [35, 35]);
+    let mut process = TailProcess::start(&mut command, Reading::Eager).unwrap();
+    process
+        .wait_for_talk("what to do", DEADLINE, |talk| {
+            talk.contains("raise the limit of open files here (`ulimit -n`)")
+        })
+        .unwrap();
+    process
+        .wait_for_lines("a line", DEADLINE, |lines| !lines.is_empty())
+        .unwrap();
+    process.interrupt(DEADLINE).unwrap();
 }
 
 #[test]
@@ -238,7 +278,7 @@ fn a_hundred_disconnects_under_load_with_rotations_lose_and_repeat_nothing() {
     }
     sleep(500);
     let written = writers.stop().unwrap();
-    let (account, ended) = finish(process, &written);
+    let (account, ended) = finish(process, &written, DEADLINE).unwrap();
     let reset: u64 = cuts.iter().map(|cut| cut.counts().reset).sum();
     assert!(reset >= DISCONNECTS);
     assert!(
@@ -352,10 +392,13 @@ impl Followed {
         let mut process =
             TailProcess::start(&mut tailll(&files, &strs(&targets)), Reading::Eager).unwrap();
         wait_for_all(&mut process, 1, DEADLINE);
-        assert!(
-            !sshd.remote_processes().is_empty(),
-            "nothing runs on the host, yet lines came"
-        );
+        wait_until_some(
+            "remote process",
+            GRACE,
+            || sshd.remote_processes(),
+            |_| true,
+        )
+        .unwrap();
         Self {
             process,
             writers,
@@ -389,7 +432,7 @@ fn no_remote_process_survives_a_client_that_ends_by_itself() {
         sshd,
     } = followed;
     let written = writers.stop().unwrap();
-    finish(process, &written);
+    finish(process, &written, DEADLINE).unwrap();
     wait_until_none("remote processes", GRACE, || sshd.remote_processes()).unwrap();
     drop(cut);
 }
@@ -402,7 +445,7 @@ fn no_remote_process_waits_longer_for_a_frozen_client_than_its_heartbeat_and_not
     followed.process.signal(Signal::Continue).unwrap();
     sleep(500);
     let written = followed.writers.stop().unwrap();
-    let (account, ended) = finish(followed.process, &written);
+    let (account, ended) = finish(followed.process, &written, DEADLINE).unwrap();
     assert!(
         account.lost.is_empty() && account.repeated.is_empty(),
         "{account}\n{}",
@@ -420,7 +463,7 @@ fn no_remote_process_waits_longer_for_a_vanished_client_than_its_heartbeat_and_n
     followed.cut.thaw();
     sleep(500);
     let written = followed.writers.stop().unwrap();
-    let (account, ended) = finish(followed.process, &written);
+    let (account, ended) = finish(followed.process, &written, DEADLINE).unwrap();
     assert!(
         account.lost.is_empty() && account.repeated.is_empty(),
         "{account}\n{}",
@@ -454,7 +497,7 @@ fn follow_hard_names(sshd: &Sshd, folder: &Path, arguments: &[&str]) {
     wait_for_all(&mut process, HARD_NAMES.len() as u32, DEADLINE);
     sleep(500);
     let written = writers.stop().unwrap();
-    let (account, ended) = finish(process, &written);
+    let (account, ended) = finish(process, &written, DEADLINE).unwrap();
     assert!(account.is_exact(), "{account}\n{}", ended.talk);
 }
 
@@ -553,7 +596,7 @@ fn a_host_with_nothing_but_busybox_is_followed_exactly() {
     writers.begin_rotations();
     sleep(8_000);
     let written = writers.stop().unwrap();
-    let (account, ended) = finish(process, &written);
+    let (account, ended) = finish(process, &written, DEADLINE).unwrap();
     assert!(account.is_exact(), "{account}\n{}", ended.talk);
     wait_until_none("remote processes", GRACE, || sshd.remote_processes()).unwrap();
 }
@@ -743,6 +786,6 @@ fn a_server_that_turns_dialling_clients_away_hides_no_host() {
     let mut process =
         TailProcess::start(&mut tailll(sshd.files(), &strs(&targets)), Reading::Eager).unwrap();
     wait_for_all(&mut process, HOSTS, LONG_DEADLINE);
-    let (account, ended) = finish(process, &written);
+    let (account, ended) = finish(process, &written, DEADLINE).unwrap();
     assert!(account.is_exact(), "{account}\n{}", ended.talk);
 }

@@ -648,6 +648,7 @@ fn wrong_usage_is_said() {
       tip: a similar argument exists: '--tail'
 
     Usage: tailll [OPTIONS] TARGET...
+           tailll VERB ...
 
     For more information, try '--help'.
     Some(2)
@@ -657,13 +658,14 @@ fn wrong_usage_is_said() {
       <TARGET>...
 
     Usage: tailll [OPTIONS] TARGET...
+           tailll VERB ...
 
     For more information, try '--help'.
     Some(2)
     ");
     cluster.configure("sesions_per_connection = 3\n").unwrap();
     insta::assert_snapshot!(complaint(&cluster, &["hello"]), @r"
-    tailll: <folder>/tailll.toml:7:1: unknown field `sesions_per_connection`, expected one of `config`, `known_hosts`, `identity_files`, `sessions_per_connection`, `heartbeat_seconds`
+    tailll: <folder>/tailll.toml:7:1: unknown field `sesions_per_connection`, expected one of `config`, `command`, `known_hosts`, `identity_files`, `sessions_per_connection`, `heartbeat_seconds`
     Some(2)
     ");
 }
@@ -729,7 +731,7 @@ fn hosts_that_refuse() {
 
     node1.set_door(Door::Closed);
     insta::assert_snapshot!(complaint(&cluster, &["-q", "--no-follow", "hello/0"]), @r"
-    tailll: hello/0 on node1: cannot list the files: <node1>: connection refused
+    tailll: hello/0 on node1: cannot list the files: <node1>: connection refused: no SSH server listens there; check the port, and that it runs
     Some(4)
     ");
     // The other one is followed, and the exit code remembers.
@@ -744,12 +746,12 @@ fn hosts_that_refuse() {
     let known = cluster.path("known_hosts");
     std::fs::write(&known, node2.known_hosts_line()).unwrap();
     insta::assert_snapshot!(complaint(&cluster, &["-q", "--no-follow", "hello/0"]), @r"
-    tailll: node1: no host key is known for [127.0.0.1]:<port>, which presents the ssh-ed25519 key <key of node1>: compare that with what its administrator says, then connect once with `ssh -p <port> 127.0.0.1`
+    tailll: node1: no host key is known for [127.0.0.1]:<port>, which presents the ssh-ed25519 key <key of node1>: compare that with what its administrator says, then connect once with `ssh -F <folder>/ssh_config -l www node1`
     Some(4)
     ");
     // Following ends, too, where nothing can come any more.
     insta::assert_snapshot!(complaint(&cluster, &["-q", "hello/0"]), @r"
-    tailll: node1: no host key is known for [127.0.0.1]:<port>, which presents the ssh-ed25519 key <key of node1>: compare that with what its administrator says, then connect once with `ssh -p <port> 127.0.0.1`
+    tailll: node1: no host key is known for [127.0.0.1]:<port>, which presents the ssh-ed25519 key <key of node1>: compare that with what its administrator says, then connect once with `ssh -F <folder>/ssh_config -l www node1`
     Some(4)
     ");
 
@@ -761,7 +763,7 @@ fn hosts_that_refuse() {
     };
     std::fs::write(&known, format!("{pattern} {other}")).unwrap();
     insta::assert_snapshot!(complaint(&cluster, &["-q", "--no-follow", "hello/0"]), @r"
-    tailll: node1: the host key of [127.0.0.1]:<port> has changed: it presents the ssh-ed25519 key <key of node1>, but <folder>/known_hosts:1 has the ssh-ed25519 key <key of node2>; somebody may be listening in, or the host was set up anew: ask its administrator, and only then forget the old key with `ssh-keygen -f <folder>/known_hosts -R '[127.0.0.1]:<port>'` and connect once with `ssh -p <port> 127.0.0.1`
+    tailll: node1: the host key of [127.0.0.1]:<port> has changed: it presents the ssh-ed25519 key <key of node1>, but <folder>/known_hosts:1 has the ssh-ed25519 key <key of node2>; somebody may be listening in, or the host was set up anew: ask its administrator, and only then forget the old key with `ssh-keygen -f <folder>/known_hosts -R '[127.0.0.1]:<port>'` and connect once with `ssh -F <folder>/ssh_config -l www node1`
     Some(4)
     ");
     std::fs::write(&known, cluster.ssh().known_hosts()).unwrap();
@@ -770,7 +772,7 @@ fn hosts_that_refuse() {
     let stranger = e2e::ssh_server::openssh_private(&stranger).unwrap();
     std::fs::write(cluster.path("id_ed25519"), stranger).unwrap();
     insta::assert_snapshot!(complaint(&cluster, &["-q", "--no-follow", "hello/0"]), @r"
-    tailll: node1: permission denied for user www: not accepted were <folder>/id_ed25519; load the right key with ssh-add, name it with IdentityFile, or log in as somebody else with --user
+    tailll: node1: permission denied for user www: not accepted were <folder>/id_ed25519; the server takes publickey; load the right key with ssh-add, name it with IdentityFile, or log in as somebody else with --user
     Some(4)
     ");
 }
@@ -1119,4 +1121,70 @@ fn hosts_and_files_without_a_scheduler() {
     let address = cluster.ssh().hosts()[0].address();
     let target = format!("me@{address}:{}", log.display());
     assert!(shown(&cluster, &[&target]).ends_with(" | line\n"));
+}
+
+#[test]
+fn flags_come_from_the_command_line_the_environment_and_the_file() {
+    let (cluster, tasks) = hello(1);
+    tasks[0]
+        .write("server", Stream::Stdout, numbered("line", 0..9))
+        .unwrap();
+    cluster
+        .configure("[defaults]\ntail = 4\nno_follow = true\nno_prefix = true\nexclude = ['8$']\n")
+        .unwrap();
+    let ran = |variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = command(&cluster, arguments);
+        command.envs(variables.iter().copied());
+        let process = TailProcess::start(&mut command, Reading::Eager).unwrap();
+        Ran::from(process.wait_for_end(PATIENCE).unwrap())
+    };
+    assert_eq!(ran(&[], &["hello"]).out, "line 5\nline 6\nline 7\n");
+    assert_eq!(ran(&[("TAILLL_TAIL", "2")], &["hello"]).out, "line 7\n");
+    assert_eq!(
+        ran(&[("TAILLL_TAIL", "2")], &["-n", "3", "-e", "7", "hello"]).out,
+        "line 6\nline 8\n"
+    );
+    let wrong = ran(&[("TAILLL_ORDER", "chaos")], &["hello"]);
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    assert!(
+        wrong
+            .talk
+            .contains("TAILLL_ORDER: --order: invalid value 'chaos'"),
+        "{wrong:?}"
+    );
+    let config = ran(&[("TAILLL_TAIL", "2")], &["config", "-e", "x"]);
+    assert_eq!((config.code, config.talk.as_str()), (Some(0), ""));
+    for said in [
+        "tail = \"2\"                               # environment, TAILLL_TAIL",
+        "exclude = [\"x\"]                          # command line",
+        "no_follow = true                         # ",
+    ] {
+        assert!(config.out.contains(said), "{said}: {}", config.out);
+    }
+}
+
+#[test]
+fn what_is_not_there_yet_is_waited_for() {
+    let cluster = SmallCluster::start(1).unwrap();
+    let mut process = start(&cluster, &["--wait", "--no-follow", "later"]);
+    process
+        .wait_for_talk("waiting", PATIENCE, |talk| {
+            talk.contains("; waiting for it")
+        })
+        .unwrap();
+    // It becomes known without being seen before its line is written.
+    let scheduler = cluster.scheduler().model();
+    scheduler.set_fault(Fault::NoLeader);
+    let task = cluster.launch(&key("later"), 0, "node1").unwrap();
+    task.write("server", Stream::Stdout, "at last\n").unwrap();
+    scheduler.set_fault(Fault::None);
+    let ran = Ran::from(process.wait_for_end(PATIENCE).unwrap());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("at last\n"), "{ran:?}");
+
+    // Nobody can say whether there is such a job: that is not the same as that there is none.
+    scheduler.set_fault(Fault::NoLeader);
+    let ran = run(&cluster, &["--no-follow", "later"]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.talk.contains("not asked with success"), "{ran:?}");
 }

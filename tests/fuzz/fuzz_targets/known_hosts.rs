@@ -14,7 +14,7 @@ fuzz_target!(|data: (&[u8], &str, u16)| {
     let _ = (keys.authorities(), keys.algorithms());
     let Ok(key) = HostKey::from_blob(bytes) else { return };
     let verdict = keys.check(&key);
-    let _ = verdict.refusal(&host, &key);
+    let _ = verdict.refusal(&host, &key, "ssh h");
     assert!(verdict != Verdict::Known || keys.revocation(&key).is_none() || port != 22);
     let form = NameForm::Hashed { salt: [1; 20] };
     if let (Ok(plain), Ok(hashed)) = (new_line(&host, &key, NameForm::Plain), new_line(&host, &key, form)) {

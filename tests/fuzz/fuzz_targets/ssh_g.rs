@@ -12,5 +12,5 @@ fuzz_target!(|data: &[u8]| {
         host: "box".into(),
         environment: Default::default(),
     };
-    let _ = ssh_g::parse(data, &Wanted { host: "foo", user: None, port: None }, &facts);
+    let _ = ssh_g::parse(data, &ssh_g::Defaults::parse(data), &Wanted { host: "foo", user: None, port: None }, &facts);
 });

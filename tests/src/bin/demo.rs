@@ -1,11 +1,11 @@
-//! `make demo`: a cluster in one process tree, and `tailll` on one of its jobs.
+//! `make demo`: a cluster in one process tree, a `shipper` that keeps its logs, and `tailll` on one of its jobs.
 //!
-//! Owns the lives of both: whatever ends first (the time, ^C, a closed pipe, `tailll`), the processes end and the temporary
+//! Owns the lives of all: whatever ends first (the time, ^C, a closed pipe, `tailll`), the processes end and the temporary
 //! folder goes. What happens in the cluster is the library's.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, ExitStatus};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -99,19 +99,20 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// The program beside this one: under its own name as `make demo` builds it, or this package's duplicate of it as tests do.
+/// A program beside this one: under its own name as `make demo` builds it, or this package's duplicate of it as tests do.
 /// Of two, the newer is the one that was meant.
-fn find_tailll() -> anyhow::Result<PathBuf> {
+fn find(program: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot tell where this program lies")?;
     let built = |name: &str| {
         let path = own.with_file_name(name);
         let modified = path.metadata().and_then(|found| found.modified()).ok()?;
         Some((modified, path))
     };
-    match built("tailll").into_iter().chain(built("tailll-dup")).max() {
+    let duplicate = format!("{program}-dup");
+    match built(program).into_iter().chain(built(&duplicate)).max() {
         Some((_, path)) => Ok(path),
         None => bail!(
-            "there is no tailll beside {}; build it with: cargo build -p tailll",
+            "there is no {program} beside {}; build it with: cargo build -p {program}",
             own.display()
         ),
     }
@@ -151,7 +152,8 @@ impl Signals {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let tailll = find_tailll()?;
+    let tailll = find("tailll")?;
+    let shipper = find("shipper")?;
     // Before anything exists that a signal would leave behind.
     let mut signals = Signals::new()?;
     let options = Options {
@@ -159,7 +161,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         clock: now,
     };
     let mut cluster = Cluster::start(options).await?;
-    print_guide(&arguments, &cluster, &tailll);
+    let mut agent = keep(&cluster, &shipper)?;
+    print_guide(&arguments, &cluster, &tailll, &shipper);
     let mut child = None;
     let end = if arguments.cluster_only {
         wait(&arguments, &mut signals, &mut cluster, None).await
@@ -178,6 +181,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         (_, Some(child)) => stop(child, processes::Signal::Interrupt).await,
         (_, None) => None,
     };
+    // Its archive goes with the folder: nobody waits for what it has not shipped.
+    let _ = agent.kill().await;
     let stopped = cluster.stop().await;
     let code = match end {
         End::Time => match status.and_then(|status| status.code()) {
@@ -202,6 +207,21 @@ fn follow(arguments: &Arguments, cluster: &Cluster, tailll: &Path) -> anyhow::Re
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot start {}", tailll.display()))
+}
+
+/// Starts the agent that keeps the cluster's logs. What it says goes to a file: the terminal is for the live lines.
+fn keep(cluster: &Cluster, shipper: &Path) -> anyhow::Result<Child> {
+    let log = std::fs::File::create(cluster.folder().join("shipper.log"))?;
+    Command::new(shipper)
+        .arg("--config")
+        .arg(cluster.shipper_config_file())
+        .arg("run")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", shipper.display()))
 }
 
 async fn wait(
@@ -253,11 +273,12 @@ async fn stop(child: &mut Child, signal: processes::Signal) -> Option<ExitStatus
 }
 
 /// Says what runs, and what else to try. To stderr: the lines that follow belong to stdout.
-fn print_guide(arguments: &Arguments, cluster: &Cluster, tailll: &Path) {
+fn print_guide(arguments: &Arguments, cluster: &Cluster, tailll: &Path, shipper: &Path) {
     let colour = io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // Nobody may be there to read it.
-    let _ = io::stderr().write_all(guide(arguments, cluster, tailll, Colour(colour)).as_bytes());
+    let text = guide(arguments, cluster, tailll, shipper, Colour(colour));
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 #[derive(Clone, Copy)]
@@ -295,7 +316,13 @@ fn quote(text: &str) -> String {
     }
 }
 
-fn guide(arguments: &Arguments, cluster: &Cluster, tailll: &Path, colour: Colour) -> String {
+fn guide(
+    arguments: &Arguments,
+    cluster: &Cluster,
+    tailll: &Path,
+    shipper: &Path,
+    colour: Colour,
+) -> String {
     const ABOUT: [&str; 3] = [
         "6 instances: access lines, a helper with a space in its name, a log that rotates",
         "4 instances: JSON lines, stack traces on stderr",
@@ -311,7 +338,13 @@ fn guide(arguments: &Arguments, cluster: &Cluster, tailll: &Path, colour: Colour
     let uri = cluster.scheduler().uri();
     let width = keys.iter().map(String::len).max().unwrap_or(0);
     let jobs = keys.iter().map(String::as_str).zip(ABOUT);
-    for (what, about) in jobs.chain([("scheduler", uri.as_str()), ("folder", folder.as_str())]) {
+    let archive = format!("{}, written every few seconds", cluster.archive().display());
+    let places = [
+        ("scheduler", uri.as_str()),
+        ("archive", archive.as_str()),
+        ("folder", folder.as_str()),
+    ];
+    for (what, about) in jobs.chain(places) {
         lines.push(format!("  {what:width$}  {}", colour.dim(about)));
     }
 
@@ -319,6 +352,15 @@ fn guide(arguments: &Arguments, cluster: &Cluster, tailll: &Path, colour: Colour
     let config = quote_path(&cluster.config_file());
     let command = format!("{} --config {config}", quote_path(tailll));
     for (about, rest) in examples(cluster, &keys) {
+        lines.push(colour.dim(&format!("  # {about}")));
+        lines.push(format!("  {command} {rest}"));
+    }
+    let config = quote_path(&cluster.shipper_config_file());
+    let command = format!("{} --config {config}", quote_path(shipper));
+    for (about, rest) in [
+        ("what the agent keeps, and how far it got", "ls"),
+        ("whether the archive has every byte once", "audit"),
+    ] {
         lines.push(colour.dim(&format!("  # {about}")));
         lines.push(format!("  {command} {rest}"));
     }

@@ -2,12 +2,14 @@
 //! ratios of one run mean something.
 //!
 //! ```text
-//! cargo run --release -p e2e --bin bench -- [throughput] [latency] [memory] [start] [breaks]
+//! cargo run --release -p e2e --bin bench -- [throughput] [latency] [memory] [start] [breaks] [render] [ship]
 //! ```
 
 mod breaks;
 mod latency;
 mod memory;
+mod render;
+mod ship;
 mod start;
 mod throughput;
 
@@ -32,6 +34,12 @@ struct Arguments {
     /// The size of the burst of `throughput`, in MB.
     #[arg(long, default_value_t = 240)]
     megabytes: usize,
+    /// The size of the files of `render`, in MB.
+    #[arg(long, default_value_t = 500)]
+    render_megabytes: usize,
+    /// What `ship` catches up on, in MB.
+    #[arg(long, default_value_t = 1000)]
+    ship_megabytes: usize,
     /// Which of the tools to run.
     #[arg(long, value_enum, default_value_t = Tools::All)]
     tools: Tools,
@@ -49,6 +57,10 @@ enum Bench {
     Start,
     /// What rotations and disconnects lose and repeat.
     Breaks,
+    /// A saved file made readable: plain lines and JSON lines.
+    Render,
+    /// The agent: speed, memory, idle files, time to the archive.
+    Ship,
 }
 
 /// Which tools run.
@@ -90,6 +102,8 @@ fn main() -> ExitCode {
             Bench::Memory => Ok(()),
             Bench::Start => start::run(tools, arguments.rounds),
             Bench::Breaks => breaks::run(tools),
+            Bench::Render => render::run(tools, arguments.rounds, arguments.render_megabytes),
+            Bench::Ship => ship::run(arguments.rounds, arguments.ship_megabytes),
         };
         if let Err(error) = result {
             say(&format!("{bench:?} failed: {error:#}"));
@@ -139,12 +153,9 @@ fn machine() -> String {
 
 /// The program under test: the neighbour of this one.
 fn tailll(files: &ClientFiles, arguments: &[&str]) -> Result<Command> {
-    let path: PathBuf = std::env::current_exe()?
-        .parent()
-        .context("no folder of this program")?
-        .join("tailll");
-    let mut command =
-        with_all_descriptors(path.to_str().context("the program's path is not UTF-8")?);
+    let program = program()?;
+    let path = program.get_program().to_str();
+    let mut command = with_all_descriptors(path.context("the program's path is not UTF-8")?);
     command
         .arg("--config")
         .arg(&files.tailll_toml)
@@ -153,6 +164,15 @@ fn tailll(files: &ClientFiles, arguments: &[&str]) -> Result<Command> {
         command.env_remove(variable);
     }
     Ok(command)
+}
+
+/// The program under test, started by itself.
+fn program() -> Result<Command> {
+    let path: PathBuf = std::env::current_exe()?
+        .parent()
+        .context("no folder of this program")?
+        .join("tailll");
+    Ok(Command::new(path))
 }
 
 /// `parallel-ssh` with its traps avoided: no time limit, all hosts at once, lines as they come.

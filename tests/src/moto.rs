@@ -1,0 +1,87 @@
+//! S3 as moto has it, a server in Python that is not ours: what the store sends is judged by others' understanding of it.
+//!
+//! Owns the process. The library is put in place by `scripts/test-packages.sh`; the script is `tests/moto/server.py`.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use archive::store::S3Settings;
+
+use crate::python_aurora::packages;
+
+/// The only bucket.
+pub const BUCKET: &str = "logs";
+
+/// The running server. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Moto {
+    process: Child,
+    endpoint: String,
+    folder: tempfile::TempDir,
+}
+
+impl Moto {
+    /// Starts one with an empty bucket. `folder` is Cargo's folder for tests (`CARGO_TARGET_TMPDIR`), beside which the Python
+    /// packages lie.
+    pub fn start(folder: &str) -> Result<Self> {
+        let packages = packages(folder).join("moto");
+        if !packages.join("moto").is_dir() {
+            bail!(
+                "{}: the Python package moto is not there; run scripts/test-packages.sh",
+                packages.display()
+            );
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("moto/server.py");
+        let mut process = Command::new("python3")
+            .arg("-B")
+            .arg(script)
+            .arg(BUCKET)
+            .env("PYTHONPATH", packages)
+            // Its end is the server's, should this process be killed.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // A line for every request.
+            .stderr(Stdio::null())
+            .spawn()
+            .context("python3")?;
+        let mut first = String::new();
+        let read = match process.stdout.take() {
+            Some(output) => BufReader::new(output).read_line(&mut first),
+            None => Ok(0),
+        };
+        let mut server = Self {
+            process,
+            endpoint: String::new(),
+            folder: tempfile::tempdir()?,
+        };
+        read.context("moto")?;
+        let port = first
+            .trim()
+            .strip_prefix("port ")
+            .with_context(|| format!("moto said: `{first}`"))?;
+        server.endpoint = format!("http://127.0.0.1:{port}");
+        let text =
+            "[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = not-a-secret\n";
+        std::fs::write(server.folder.path().join("credentials"), text)?;
+        Ok(server)
+    }
+
+    /// What a store has to be told to come here.
+    pub fn settings(&self) -> S3Settings {
+        S3Settings {
+            endpoint: Some(self.endpoint.clone()),
+            region: Some("us-east-1".to_owned()),
+            credentials_file: Some(self.folder.path().join("credentials")),
+            ..S3Settings::default()
+        }
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
