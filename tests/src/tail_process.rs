@@ -323,15 +323,16 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
+    /// A shell cannot trap what was ignored when it started, as ^C is for whatever a script runs in the background.
     fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", "sh", "-c", script]);
         command
     }
 
     #[test]
     fn lines_and_talk_are_collected_and_waited_for() {
-        let script = "echo one; echo two; echo hint >&2; trap 'printf last; exit 7' INT; while :; do sleep .05; done";
+        let script = "trap 'printf last; exit 7' INT; echo one; echo two; echo hint >&2; while :; do sleep .05; done";
         let mut process = TailProcess::start(&mut shell(script), Reading::Eager).unwrap();
         process
             .wait_for_lines("two lines", DEADLINE, |lines| lines.len() == 2)
