@@ -12,9 +12,23 @@ mod walk;
 
 pub use walk::{Broken, MAX_DEPTH, Text, Value, find, walk};
 
-/// What a JSON line says.
+/// What a record needs of a JSON line, taken from its members one after the other.
+///
+/// Who walks over a line for purposes of its own gets the record's part by the way:
+///
+/// ```
+/// use joblog::Level;
+/// use joblog::json::{Role, Summary, walk};
+/// let mut summary = Summary::default();
+/// let mut others = 0;
+/// walk(br#"{"level":"WARN","log":{"logger":"db"},"took":7}"#, |key, value| {
+///     others += u32::from(summary.take(key, value) == Role::Other);
+/// })?;
+/// assert_eq!((summary.level(), others), (Some(Level::Warn), 2));
+/// # Ok::<(), joblog::json::Broken>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Fields<'a> {
+pub struct Summary<'a> {
     /// How many keys were read.
     pub(crate) keys: u32,
     /// Whether the line was an object from its first byte to its last.
@@ -25,25 +39,36 @@ pub(crate) struct Fields<'a> {
     level: Option<Ranked<Level>>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> Summary<'a> {
     pub(crate) fn time(&self) -> Option<&Scalar<'a>> {
         self.time.as_ref().map(|time| &time.value)
     }
 
-    pub(crate) fn level(&self) -> Option<Level> {
+    /// How serious the line is, by what was taken so far.
+    pub fn level(&self) -> Option<Level> {
         self.level.map(|level| level.value)
+    }
+
+    /// Takes the next member of the line's outermost object, and says what its key stands for.
+    #[inline]
+    pub fn take(&mut self, key: Text<'a>, value: Value<'a>) -> Role {
+        let key = key_of(key, Depth::Outer);
+        self.take_as(key, value);
+        key.role()
     }
 
     /// Takes what a member says, if it is of interest.
     #[inline]
-    fn take(&mut self, key: Text<'a>, value: Value<'a>, depth: Depth) {
+    fn take_as(&mut self, key: Key, value: Value<'a>) {
         self.keys = self.keys.saturating_add(1);
-        match key_of(key, depth) {
+        match key {
             Key::Other => {}
             Key::Inner => {
                 if let Value::Object(inner) = value {
                     // What the outer walk has stepped over is whole.
-                    let _ = walk(inner, |key, value| self.take(key, value, Depth::Inner));
+                    let _ = walk(inner, |key, value| {
+                        self.take_as(key_of(key, Depth::Inner), value);
+                    });
                 }
             }
             Key::Message => keep_text(&mut self.message, value),
@@ -120,31 +145,31 @@ fn begin(line: &[u8]) -> &[u8] {
 }
 
 /// Reads a line. Total: what cannot be read is left out.
-pub(crate) fn scan(line: &[u8]) -> Fields<'_> {
-    let mut fields = Fields::default();
+pub(crate) fn scan(line: &[u8]) -> Summary<'_> {
+    let mut summary = Summary::default();
     let walked = walk(begin(line), |key, value| {
-        fields.take(key, value, Depth::Outer);
+        summary.take(key, value);
     });
-    fields.whole = walked.is_ok();
-    fields
+    summary.whole = walked.is_ok();
+    summary
 }
 
 /// Reads a line as far as its time and its level need: what else it says may be missing.
-pub(crate) fn scan_time_and_level(line: &[u8]) -> Fields<'_> {
-    let mut fields = Fields::default();
+pub(crate) fn scan_time_and_level(line: &[u8]) -> Summary<'_> {
+    let mut summary = Summary::default();
     let walked = walk::walk_while(begin(line), |key, value| {
-        fields.take(key, value, Depth::Outer);
+        summary.take(key, value);
         // No key means more than these.
         let is_best = |rank: Option<u8>| rank == Some(0);
-        if is_best(fields.time.as_ref().map(|time| time.rank))
-            && is_best(fields.level.as_ref().map(|level| level.rank))
+        if is_best(summary.time.as_ref().map(|time| time.rank))
+            && is_best(summary.level.as_ref().map(|level| level.rank))
         {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     });
-    fields.whole = walked.is_ok();
-    fields
+    summary.whole = walked.is_ok();
+    summary
 }
 
 /// What a key stands for, escapes or not.
@@ -217,6 +242,19 @@ impl Key {
     }
 }
 
+impl Key {
+    #[inline]
+    fn role(self) -> Role {
+        match self {
+            Self::Time { rank } => Role::Time { rank },
+            Self::Level { rank } | Self::PythonLevel { rank } => Role::Level { rank },
+            Self::Message => Role::Message,
+            Self::Logger => Role::Logger,
+            Self::Inner | Self::Other => Role::Other,
+        }
+    }
+}
+
 /// What a key of a line's outermost object stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -238,16 +276,10 @@ pub enum Role {
     Other,
 }
 
-/// What a key of a line's outermost object stands for, as it is written.
+/// What a key of a line's outermost object stands for.
 #[inline]
-pub fn role(key: &[u8]) -> Role {
-    match Key::of(key, Depth::Outer) {
-        Key::Time { rank } => Role::Time { rank },
-        Key::Level { rank } | Key::PythonLevel { rank } => Role::Level { rank },
-        Key::Message => Role::Message,
-        Key::Logger => Role::Logger,
-        Key::Inner | Key::Other => Role::Other,
-    }
+pub fn role(key: Text<'_>) -> Role {
+    key_of(key, Depth::Outer).role()
 }
 
 fn keep_best<T>(slot: &mut Option<Ranked<T>>, new: Ranked<T>) {

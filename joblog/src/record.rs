@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
 
-use crate::json::{self, Fields, Scalar, Text};
+use crate::json::{self, Scalar, Summary, Text};
 use crate::level::{self, Level};
 use crate::timestamp::TimestampParser;
 
@@ -71,18 +71,18 @@ impl RecordParser {
 
     /// All that the line says.
     pub fn parse<'a>(&mut self, line: &'a [u8]) -> Record<'a> {
-        if let Some(fields) = json_fields(line) {
+        if let Some(summary) = json_summary(line) {
             return Record {
-                ts_ns: self.json_time(&fields, line),
-                level: fields.level(),
+                ts_ns: self.json_time(&summary, line),
+                level: summary.level(),
                 json: Some(Json {
-                    extent: if fields.whole {
+                    extent: if summary.whole {
                         Extent::Whole
                     } else {
                         Extent::Broken
                     },
-                    message: fields.message.map(Text::decode),
-                    logger: fields.logger.map(Text::decode),
+                    message: summary.message.map(Text::decode),
+                    logger: summary.logger.map(Text::decode),
                 }),
             };
         }
@@ -96,8 +96,8 @@ impl RecordParser {
     /// When the line was written and how serious it is: the same as [`Self::parse`] gives, without the rest.
     #[inline]
     pub fn time_and_level(&mut self, line: &[u8]) -> (Option<i64>, Option<Level>) {
-        match some_fields(line, json::scan_time_and_level) {
-            Some(fields) => (self.json_time(&fields, line), fields.level()),
+        match some_summary(line, json::scan_time_and_level) {
+            Some(summary) => (self.json_time(&summary, line), summary.level()),
             None => (self.timestamps.find(line), level::find(line)),
         }
     }
@@ -105,8 +105,8 @@ impl RecordParser {
     /// When the line was written, in nanoseconds since 1970: the same as [`Self::parse`] gives, without the rest.
     #[inline]
     pub fn timestamp(&mut self, line: &[u8]) -> Option<i64> {
-        match json_fields(line) {
-            Some(fields) => self.json_time(&fields, line),
+        match json_summary(line) {
+            Some(summary) => self.json_time(&summary, line),
             None => self.timestamps.find(line),
         }
     }
@@ -117,36 +117,47 @@ impl RecordParser {
         level::find(line)
     }
 
-    fn json_time(&mut self, fields: &Fields<'_>, line: &[u8]) -> Option<i64> {
-        match fields.time() {
-            Some(Scalar::Text(text)) if text.has_escapes() => {
+    /// When a JSON line was written, all of whose members have been taken: the same as [`Self::parse`] gives.
+    pub fn time_of(&mut self, summary: &Summary<'_>) -> Option<i64> {
+        self.scalar_time(summary.time()?)
+    }
+
+    fn json_time(&mut self, summary: &Summary<'_>, line: &[u8]) -> Option<i64> {
+        match summary.time() {
+            Some(time) => self.scalar_time(time),
+            // A broken line may still begin with its time.
+            None if !summary.whole => self.timestamps.find(line),
+            None => None,
+        }
+    }
+
+    fn scalar_time(&mut self, time: &Scalar<'_>) -> Option<i64> {
+        match time {
+            Scalar::Text(text) if text.has_escapes() => {
                 self.timestamps.find(text.decode().as_bytes())
             }
-            Some(Scalar::Text(text)) => self.timestamps.find(text.raw()),
-            Some(Scalar::Integer(number)) => TimestampParser::from_integer(*number),
-            Some(Scalar::Float(number)) => TimestampParser::from_float(*number),
-            // A broken line may still begin with its time.
-            None if !fields.whole => self.timestamps.find(line),
-            None => None,
+            Scalar::Text(text) => self.timestamps.find(text.raw()),
+            Scalar::Integer(number) => TimestampParser::from_integer(*number),
+            Scalar::Float(number) => TimestampParser::from_float(*number),
         }
     }
 }
 
-/// The line's fields, if it is a JSON object at least in its beginning.
+/// The line's summary, if it is a JSON object at least in its beginning.
 #[inline]
-fn json_fields(line: &[u8]) -> Option<Fields<'_>> {
-    some_fields(line, json::scan)
+fn json_summary(line: &[u8]) -> Option<Summary<'_>> {
+    some_summary(line, json::scan)
 }
 
 /// The same, read in this way.
 #[inline]
-fn some_fields<'a>(line: &'a [u8], scan: impl Fn(&'a [u8]) -> Fields<'a>) -> Option<Fields<'a>> {
+fn some_summary<'a>(line: &'a [u8], scan: impl Fn(&'a [u8]) -> Summary<'a>) -> Option<Summary<'a>> {
     if !json::looks_like_json(line) {
         return None;
     }
-    let fields = scan(line);
-    if fields.keys > 0 || fields.whole {
-        Some(fields)
+    let summary = scan(line);
+    if summary.keys > 0 || summary.whole {
+        Some(summary)
     } else {
         None
     }

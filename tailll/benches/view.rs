@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use joblog::{Level, Stream};
-use tailll::batch::{Age, Batch, Event, Line, LineKind};
+use tailll::batch::{Age, Batch, Event, Line, LineKind, Records};
 use tailll::color::{Colors, Depth, StreamKind};
 use tailll::escape;
 use tailll::highlight::Highlight;
@@ -118,6 +118,7 @@ fn renderer(format: Format, colors: Colors, stream: StreamKind, sources: u32) ->
         stream,
         highlight: Highlight::default(),
         looks: Looks::default(),
+        records: Records::OnArrival,
     });
     for id in 0..sources {
         renderer.open(SourceId(id), source(id));

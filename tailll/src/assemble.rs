@@ -9,8 +9,9 @@ use jiff::tz::TimeZone;
 use joblog::lines::{Kind, RawLine, Splitter};
 use joblog::record::RecordParser;
 
-use crate::batch::{Age, Batch, Line, LineKind};
+use crate::batch::{Age, Batch, Line, LineKind, Records};
 use crate::condition::Labels;
+use crate::fields;
 use crate::filter::{Exhibit, Filter, Judge};
 use crate::source::{Source, SourceId};
 
@@ -36,6 +37,8 @@ pub struct LineSettings {
     pub filter: Arc<Filter>,
     /// The zone of timestamps that name none.
     pub zone: TimeZone,
+    /// When JSON lines are read. Those that a filter judges are read on arrival in any case.
+    pub records: Records,
 }
 
 /// Turns one file's bytes into batches.
@@ -44,6 +47,7 @@ pub struct Assembler {
     source: SourceId,
     splitter: Splitter,
     parser: RecordParser,
+    records: Records,
     filter: Arc<Filter>,
     /// Where lines are judged as records.
     judge: Option<Judge>,
@@ -62,6 +66,7 @@ impl Assembler {
             source,
             splitter: Splitter::new(LINE_BYTES, offset),
             parser: RecordParser::new(settings.zone.clone(), now.wall_ns),
+            records: settings.records,
             filter: settings.filter.clone(),
             judge: settings
                 .filter
@@ -127,6 +132,7 @@ impl Assembler {
         let Self {
             splitter,
             parser,
+            records,
             filter,
             judge,
             piece_kept,
@@ -159,6 +165,8 @@ impl Assembler {
                     return;
                 }
                 (record.ts_ns, record.level)
+            } else if *records == Records::WhenShown && fields::is_candidate(line.bytes) {
+                (None, None)
             } else {
                 parser.time_and_level(line.bytes)
             };
@@ -213,6 +221,7 @@ mod tests {
         let settings = LineSettings {
             filter: Arc::new(Filter::new(&[], &[]).expect("no pattern")),
             zone: TimeZone::UTC,
+            records: Records::OnArrival,
         };
         let at = Instant::now();
         let arrival = |wall_s: i64| Arrival {

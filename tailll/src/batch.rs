@@ -59,6 +59,16 @@ pub struct Line {
     pub age: Age,
 }
 
+/// When time and level of a JSON line are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Records {
+    /// When it arrives: it can be ordered, filtered and shown in any form.
+    #[default]
+    OnArrival,
+    /// When it is shown as fields, in the same walk: for lines that nobody orders or filters.
+    WhenShown,
+}
+
 /// Whether a [`Line`] is all of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {

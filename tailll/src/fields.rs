@@ -4,8 +4,8 @@
 //! one whole object stays as it is, and so does a line with nothing to show. Texts are decoded, so they go through
 //! `escape.rs` here already, for pipes too: `\u001b` in a JSON line must not become a colour further on.
 
-use joblog::json::{Role, Text, Value, role, walk};
-use joblog::{Level, json};
+use joblog::json::{Role, Summary, Text, Value, role, walk};
+use joblog::{Level, RecordParser, json};
 
 use crate::escape;
 use crate::json::push_string;
@@ -38,9 +38,29 @@ pub enum JsonLines {
 /// Whether the time of a JSON line is shown among its fields.
 pub(crate) enum OwnTime<'a> {
     /// As it is written, if that is a text; a number of seconds since 1970 is written as a date by [`Stamps`].
-    Shown(Option<i64>, &'a mut Stamps),
+    Shown(&'a mut Stamps),
     /// It stands before the line already.
     LeftOut,
+}
+
+/// What is known of a line before it is shown.
+pub(crate) enum Known<'a> {
+    /// All that is to be known.
+    Read {
+        /// When it was written, in ns since 1970.
+        ts_ns: Option<i64>,
+        /// How serious it is.
+        level: Option<Level>,
+    },
+    /// Nothing: it is read on the way.
+    Nothing(&'a mut RecordParser),
+}
+
+/// A line that has been shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// How serious it is.
+    pub(crate) level: Option<Level>,
 }
 
 /// Makes texts of JSON lines, and keeps the buffers for it.
@@ -87,7 +107,7 @@ pub(crate) fn is_candidate(line: &[u8]) -> bool {
 /// The message and the logger of a JSON line.
 pub(crate) fn message_and_logger(line: &[u8]) -> (Option<Text<'_>>, Option<Text<'_>>) {
     let (mut message, mut logger) = (None, None);
-    let whole = walk(line, |key, value| match (role(key.raw()), value) {
+    let whole = walk(line, |key, value| match (role(key), value) {
         (Role::Message, Value::Text(text)) => message = message.or(Some(text)),
         (Role::Logger, Value::Text(text)) => logger = logger.or(Some(text)),
         _ => {}
@@ -100,24 +120,42 @@ pub(crate) fn message_and_logger(line: &[u8]) -> (Option<Text<'_>>, Option<Text<
 }
 
 impl Fields {
-    /// Appends the line's text, or nothing and gives `false` where it stays as it is.
+    /// Appends the line's text, or nothing and gives `None` where it stays as it is.
     pub(crate) fn append(
         &mut self,
         line: &[u8],
-        level: Option<Level>,
+        known: Known<'_>,
         own_time: OwnTime<'_>,
         to: &mut Styled,
-    ) -> bool {
+    ) -> Option<Shown> {
         self.inline.clear();
         self.below.clear();
         let mut head = Head::default();
-        let whole = walk(line, |key, value| self.member(key, value, &mut head));
-        if whole.is_err() {
-            return false;
+        let mut summary = Summary::default();
+        match known {
+            Known::Read { .. } => walk(line, |key, value| {
+                self.member(role(key), key, value, &mut head);
+            }),
+            Known::Nothing(_) => walk(line, |key, value| {
+                self.member(summary.take(key, value), key, value, &mut head);
+            }),
         }
+        .ok()?;
+        let level = match known {
+            Known::Read { level, .. } => level,
+            Known::Nothing(_) => summary.level(),
+        };
         let begin = to.text.len();
-        if let (OwnTime::Shown(ts_ns, stamps), Some(time)) = (own_time, head.time) {
+        if let (OwnTime::Shown(stamps), Some(time)) = (own_time, head.time) {
             let start = to.text.len();
+            let ts_ns = match known {
+                Known::Read { ts_ns, .. } => ts_ns,
+                // Texts are shown as they are written.
+                Known::Nothing(parser) if matches!(time.value, Value::Number(_)) => {
+                    parser.time_of(&summary)
+                }
+                Known::Nothing(_) => None,
+            };
             match (time.value, ts_ns) {
                 (Value::Number(_), Some(ns)) => {
                     stamps.push(ns, StampForm::Default, &mut to.text);
@@ -184,11 +222,12 @@ impl Fields {
         }
         to.append(&self.inline);
         to.append(&self.below);
-        to.text.len() > begin
+        (to.text.len() > begin).then_some(Shown { level })
     }
 
-    fn member<'a>(&mut self, key: Text<'a>, value: Value<'a>, head: &mut Head<'a>) {
-        let slot = match role(key.raw()) {
+    #[inline]
+    fn member<'a>(&mut self, role: Role, key: Text<'a>, value: Value<'a>, head: &mut Head<'a>) {
+        let slot = match role {
             Role::Other => {
                 self.member_of(key, value);
                 return;

@@ -25,12 +25,12 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::tz::TimeZone;
-use joblog::{Level, Stream, level, timestamp};
+use joblog::{Level, RecordParser, Stream, level, timestamp};
 
-use crate::batch::{Line, LineKind, Mark};
+use crate::batch::{Line, LineKind, Mark, Records};
 use crate::color::{Colors, StreamKind};
 use crate::escape;
-use crate::fields::{self, Fields, JsonLines, OwnTime};
+use crate::fields::{self, Fields, JsonLines, Known, OwnTime};
 use crate::fold::{Count, Fold, Folder, Verdict};
 use crate::highlight::Highlight;
 use crate::json::{Times, push_number, push_string};
@@ -75,6 +75,8 @@ pub struct RenderOptions {
     pub highlight: Highlight,
     /// The rest.
     pub looks: Looks,
+    /// Whether lines come with their times and levels.
+    pub records: Records,
 }
 
 /// How lines are to look in the default format.
@@ -92,6 +94,17 @@ pub struct Looks {
     pub fold: Fold,
     /// The colours.
     pub palette: PaletteSettings,
+}
+
+impl Looks {
+    /// Whether JSON lines are read when they are shown, and nothing else asks for their times and levels.
+    pub fn read_json(&self, format: Format) -> bool {
+        format == Format::Default
+            && self.json == JsonLines::Fields
+            && self.stamps.is_none()
+            && self.template.is_none()
+            && self.fold == Fold::Off
+    }
 }
 
 /// Makes bytes of lines.
@@ -115,8 +128,12 @@ struct Scratch {
     places: Vec<Range<usize>>,
     spans: Vec<Span>,
     styled: Styled,
+    /// The time before the line.
+    stamp: Styled,
     fields: Fields,
     stamps: Stamps,
+    /// Reads what was not read on arrival.
+    parser: RecordParser,
 }
 
 /// What is the same for all lines of a source.
@@ -156,7 +173,9 @@ impl Renderer {
                 places: Vec::new(),
                 spans: Vec::new(),
                 styled: Styled::default(),
+                stamp: Styled::default(),
                 fields: Fields::default(),
+                parser: RecordParser::new(zone.clone(), 0),
                 stamps: Stamps::new(zone),
             },
             folder: Folder::default(),
@@ -414,6 +433,7 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn line(&mut self, line: &Line, bytes: &[u8], to: &mut Vec<u8>) {
+        let mut line = *line;
         let looks = &self.options.looks;
         let ready = self.ready;
         let painter = Painter {
@@ -425,7 +445,7 @@ impl Look<'_> {
         if let Some(template) = &looks.template {
             styled.clear();
             let filling = Filling {
-                line,
+                line: &line,
                 bytes,
                 source: self.source,
                 prefix: &ready.text,
@@ -433,8 +453,33 @@ impl Look<'_> {
             template.fill(&filling, &mut self.scratch.stamps, styled);
             self.highlight_styled();
             painter.paint_lines(&self.scratch.styled, b"", to);
-            self.end(line, to);
+            self.end(&line, to);
             return;
+        }
+        let mut is_styled = false;
+        if looks.json == JsonLines::Fields && fields::is_candidate(bytes) {
+            styled.clear();
+            let known = match self.options.records {
+                Records::OnArrival => Known::Read {
+                    ts_ns: line.ts_ns,
+                    level: line.level,
+                },
+                Records::WhenShown => Known::Nothing(&mut self.scratch.parser),
+            };
+            let own_time = match looks.stamps {
+                Some(_) if line.ts_ns.is_some() => OwnTime::LeftOut,
+                _ => OwnTime::Shown(&mut self.scratch.stamps),
+            };
+            match self.scratch.fields.append(bytes, known, own_time, styled) {
+                Some(shown) => {
+                    line.level = shown.level;
+                    is_styled = true;
+                }
+                None if self.options.records == Records::WhenShown => {
+                    (line.ts_ns, line.level) = self.scratch.parser.time_and_level(bytes);
+                }
+                None => {}
+            }
         }
         let prefix = if line.level >= Some(Level::Error) {
             &ready.error
@@ -443,35 +488,22 @@ impl Look<'_> {
         };
         to.extend_from_slice(prefix);
         if let Some(form) = looks.stamps {
-            styled.clear();
-            push_stamp(line, form, &mut self.scratch.stamps, styled);
-            painter.paint(&styled.text, &styled.spans, to);
+            let stamp = &mut self.scratch.stamp;
+            stamp.clear();
+            push_stamp(&line, form, &mut self.scratch.stamps, stamp);
+            painter.paint(&stamp.text, &stamp.spans, to);
             to.push(b' ');
         }
-        if looks.json == JsonLines::Fields && fields::is_candidate(bytes) {
-            styled.clear();
-            let own_time = match looks.stamps {
-                Some(_) if line.ts_ns.is_some() => OwnTime::LeftOut,
-                _ => OwnTime::Shown(line.ts_ns, &mut self.scratch.stamps),
-            };
-            if self
-                .scratch
-                .fields
-                .append(bytes, line.level, own_time, styled)
-            {
-                self.highlight_styled();
-                painter.paint_lines(&self.scratch.styled, prefix, to);
-                self.end(line, to);
-                return;
-            }
-        }
-        if self.codes.is_some() {
-            self.plain_spans(line, bytes);
+        if is_styled {
+            self.highlight_styled();
+            painter.paint_lines(&self.scratch.styled, prefix, to);
+        } else if self.codes.is_some() {
+            self.plain_spans(&line, bytes);
             painter.paint(bytes, &self.scratch.spans, to);
         } else {
             append_text(self.options.stream, bytes, to);
         }
-        self.end(line, to);
+        self.end(&line, to);
     }
 
     /// What ends a line, also one that is not all of a line.

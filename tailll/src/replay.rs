@@ -101,6 +101,7 @@ fn replay(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Records;
     use crate::filter::Filter;
     use jiff::tz::TimeZone;
 
@@ -126,6 +127,7 @@ mod tests {
         let lines = LineSettings {
             filter: Arc::new(Filter::new(&[], &["no".to_owned()]).unwrap()),
             zone: TimeZone::UTC,
+            records: Records::OnArrival,
         };
         let input = Parts(
             vec![b"three", b"", b"o\nno\n", b"one\ntw"],
@@ -168,6 +170,7 @@ mod tests {
         let lines = LineSettings {
             filter: Arc::new(Filter::new(&[], &[]).unwrap()),
             zone: TimeZone::UTC,
+            records: Records::OnArrival,
         };
         assert!(replay(io::repeat(b'\n'), &sender, &lines, Clock::start()).is_ok());
     }

@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::assemble::LineSettings;
-use crate::batch::Event;
+use crate::batch::{Event, Records};
 use crate::causes::chain;
 use crate::clock::Clock;
 use crate::color::{ColorEnv, Colors};
@@ -143,6 +143,14 @@ pub async fn run(
         &ColorEnv::read(|name| std::env::var(name).ok()),
         streams.stdout,
     );
+    let kept = Arc::new(filter.clone().within(range.span(&zone)));
+    let records = match options.input {
+        // Standard input is not put in another order.
+        Input::Stdin if options.looks.read_json(options.format) && !kept.judges_records() => {
+            Records::WhenShown
+        }
+        Input::Stdin | Input::Targets => Records::OnArrival,
+    };
     let view_options = ViewOptions {
         order: match options.input {
             Input::Targets => options.order.unwrap_or(Order::Time),
@@ -154,6 +162,7 @@ pub async fn run(
             stream: streams.stdout,
             highlight,
             looks: options.looks.clone(),
+            records,
         },
         anchor: Anchor {
             instant: started.at,
@@ -176,8 +185,9 @@ pub async fn run(
     let input = options.input;
     let replayed = events.clone();
     let lines = LineSettings {
-        filter: Arc::new(filter.clone().within(range.span(&zone))),
+        filter: kept,
         zone,
+        records,
     };
     let levelless = filter.clone();
     let unanswered = sources.iter().map(discovery::Source::answers).sum();
@@ -575,6 +585,7 @@ impl Course {
                 lines: LineSettings {
                     filter: Arc::new(self.filter.clone().within(self.range.span(&zone))),
                     zone,
+                    records: Records::OnArrival,
                 },
                 clock: self.clock,
             },

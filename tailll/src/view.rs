@@ -175,7 +175,7 @@ async fn until(deadline: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Age, Batch, Line, LineKind, Mark};
+    use crate::batch::{Age, Batch, Line, LineKind, Mark, Records};
     use crate::color::{Colors, StreamKind};
     use crate::highlight::Highlight;
     use crate::output::{self, Ended, OutputOptions, STATUS_EVERY};
@@ -274,6 +274,7 @@ mod tests {
                 stream: StreamKind::Pipe,
                 highlight: Highlight::default(),
                 looks: Looks::default(),
+                records: Records::OnArrival,
             },
             anchor: Anchor {
                 instant: Instant::now(),

@@ -17,7 +17,7 @@ use e2e::ssh_server::SshServer;
 use e2e::sshd::{Settings, Sshd};
 use jiff::tz::TimeZone;
 use tailll::assemble::{LINE_BYTES, LineSettings};
-use tailll::batch::{Age, Event, LineKind, Mark};
+use tailll::batch::{Age, Event, LineKind, Mark, Records};
 use tailll::clock::Clock;
 use tailll::filter::Filter;
 use tailll::follow::{Followed, Follower};
@@ -155,6 +155,7 @@ fn follow(transport: &Transport, files: Files, how: How) -> Follow {
             lines: LineSettings {
                 filter: Arc::new(Filter::new(&[], &[]).unwrap()),
                 zone: TimeZone::UTC,
+                records: Records::OnArrival,
             },
             clock: Clock::start(),
         },

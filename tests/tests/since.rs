@@ -14,7 +14,7 @@ use e2e::tail_process::{Reading, TailProcess};
 use jiff::tz::TimeZone;
 use tailll::as_role::AsRole;
 use tailll::assemble::LineSettings;
-use tailll::batch::{Event, Mark};
+use tailll::batch::{Event, Mark, Records};
 use tailll::clock::Clock;
 use tailll::filter::Filter;
 use tailll::follow::{Followed, Follower};
@@ -167,6 +167,7 @@ impl Bench {
                 lines: LineSettings {
                     filter: Arc::new(Filter::new(&[], &[]).unwrap().within(span)),
                     zone: TimeZone::UTC,
+                    records: Records::OnArrival,
                 },
                 clock: Clock::start(),
             },

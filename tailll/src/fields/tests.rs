@@ -11,10 +11,13 @@ fn text(line: &[u8]) -> Option<Styled> {
     let record = RecordParser::new(TimeZone::UTC, 0).parse(line);
     let mut styled = Styled::default();
     let mut stamps = Stamps::new(TimeZone::UTC);
-    let own_time = OwnTime::Shown(record.ts_ns, &mut stamps);
+    let known = Known::Read {
+        ts_ns: record.ts_ns,
+        level: record.level,
+    };
     Fields::default()
-        .append(line, record.level, own_time, &mut styled)
-        .then_some(styled)
+        .append(line, known, OwnTime::Shown(&mut stamps), &mut styled)
+        .map(|_| styled)
 }
 
 fn shown(line: &str) -> String {
@@ -56,11 +59,19 @@ fn the_time_is_left_out_where_it_stands_before() {
     let mut styled = Styled::default();
     let done = Fields::default().append(
         LOGSTASH.as_bytes(),
-        Some(Level::Warn),
+        Known::Read {
+            ts_ns: None,
+            level: Some(Level::Warn),
+        },
         OwnTime::LeftOut,
         &mut styled,
     );
-    assert!(done);
+    assert_eq!(
+        done,
+        Some(Shown {
+            level: Some(Level::Warn)
+        })
+    );
     let text = String::from_utf8(styled.text).unwrap();
     assert!(
         text.starts_with("WARN  c.e.w.c.RefreshController: slow refresh thread_name="),

@@ -1,6 +1,8 @@
 use super::*;
+use crate::assemble::{Arrival, Assembler, LineSettings};
 use crate::batch::Age;
 use crate::color::Depth;
+use crate::filter::Filter;
 use crate::source::InstanceLabel;
 use proptest::prelude::*;
 
@@ -51,6 +53,7 @@ fn options(
         stream,
         highlight: Highlight::new(&patterns).unwrap(),
         looks: Looks::default(),
+        records: Records::OnArrival,
     }
 }
 
@@ -448,7 +451,95 @@ fn any_looks() -> impl Strategy<Value = Looks> {
     })
 }
 
+/// JSON lines whose keys mean something, whole and broken ones, and lines that only begin like one.
+fn json_line() -> impl Strategy<Value = Vec<u8>> {
+    let key = prop::sample::select(vec![
+        "level",
+        "lvl",
+        "levelno",
+        "PRIORITY",
+        "severity",
+        "le\\u0076el",
+        "@timestamp",
+        "ts",
+        "time",
+        "log",
+        "event",
+        "message",
+        "msg",
+        "logger",
+        "a",
+    ]);
+    let value = prop_oneof![
+        prop::sample::select(vec![
+            "\"ERROR\"",
+            "\"warn\"",
+            "\"50\"",
+            "50",
+            "40",
+            "3",
+            "1.5",
+            "null",
+            "true",
+            "[1]",
+            "\"\\u0045RROR\"",
+            "1767582245.678",
+            "1767582245678",
+            "\"2026-01-05T03:04:05Z\"",
+            "\"x\\ny\"",
+            "{\"level\":\"fatal\",\"logger\":\"l\"}",
+            "{\"created\":1767582245}",
+            "\"a: ERROR b\"",
+        ])
+        .prop_map(str::to_owned),
+        "\"[a-zA-Z 0-9]{0,9}\"",
+    ];
+    let members = prop::collection::vec((key, value), 0..7);
+    (members, prop::option::of(0_usize..60)).prop_map(|(members, cut)| {
+        let members: Vec<String> = members
+            .iter()
+            .map(|(key, value)| format!("\"{key}\":{value}"))
+            .collect();
+        let mut line = format!("{{{}}}", members.join(",")).into_bytes();
+        if let Some(cut) = cut {
+            line.truncate(cut);
+        }
+        line
+    })
+}
+
 proptest! {
+    #[test]
+    fn a_line_looks_the_same_whenever_it_is_read(
+        text in prop_oneof![json_line(), "2026-01-05 03:04:05 (ERROR|INFO) [a-z]{0,5}".prop_map(String::into_bytes)],
+        colors in prop::sample::select(vec![Colors::Off, Colors::On(Depth::Sixteen)]),
+    ) {
+        let mut shown = Vec::new();
+        for records in [Records::OnArrival, Records::WhenShown] {
+            let at = Instant::now();
+            let arrival = Arrival { at, wall_ns: 0 };
+            let settings = LineSettings {
+                filter: Arc::new(Filter::new(&[], &[]).unwrap()),
+                zone: TimeZone::UTC,
+                records,
+            };
+            let mut assembler = Assembler::new(SourceId(0), 0, &settings, arrival);
+            let mut batch = assembler.push(&text, arrival, Age::History);
+            if batch.lines.is_empty() {
+                batch = assembler.finish(arrival, Age::History);
+            }
+            let mut renderer = Renderer::new(RenderOptions {
+                records,
+                ..options(Format::Default, colors, StreamKind::Pipe, &[])
+            });
+            renderer.open(SourceId(0), source(3, Stream::Stdout));
+            let mut to = Vec::new();
+            renderer.lines(&Run { source: SourceId(0), bytes: &batch.bytes, lines: &batch.lines }, &mut to);
+            shown.push(String::from_utf8(to).unwrap());
+        }
+        prop_assert_eq!(&shown[0], &shown[1]);
+    }
+
     #[test]
     fn a_terminal_gets_only_our_own_escapes(
         text in prop_oneof![

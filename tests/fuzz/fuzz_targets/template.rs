@@ -4,7 +4,7 @@
 
 use joblog::RecordParser;
 use libfuzzer_sys::fuzz_target;
-use tailll::batch::{Age, Line, LineKind};
+use tailll::batch::{Age, Line, LineKind, Records};
 use tailll::color::{Colors, StreamKind};
 use tailll::highlight::Highlight;
 use tailll::merge::Run;
@@ -40,6 +40,7 @@ fuzz_target!(|data: (&str, &[u8])| {
         stream: StreamKind::Terminal,
         highlight: Highlight::default(),
         looks: Looks { template, ..Looks::default() },
+        records: Records::OnArrival,
     });
     let mut to = Vec::new();
     renderer.lines(&Run { source: SourceId(0), bytes, lines: &[line] }, &mut to);

@@ -15,7 +15,7 @@ use e2e::clock;
 use e2e::processes::{cpu_seconds, ended_children_cpu_seconds};
 use jiff::tz::TimeZone;
 use tailll::assemble::{Arrival, Assembler, LineSettings};
-use tailll::batch::Age;
+use tailll::batch::{Age, Records};
 use tailll::color::{Colors, Depth, StreamKind};
 use tailll::filter::Filter;
 use tailll::highlight::Highlight;
@@ -194,6 +194,7 @@ fn in_process(path: &Path, timed: Timed) -> Result<Spent> {
         stream: StreamKind::Pipe,
         highlight: Highlight::default(),
         looks: Looks::default(),
+        records: Records::OnArrival,
     });
     renderer.open(id, Arc::new(source));
     let now = Arrival {
@@ -203,6 +204,7 @@ fn in_process(path: &Path, timed: Timed) -> Result<Spent> {
     let settings = LineSettings {
         filter: Arc::new(Filter::new(&[], &[])?),
         zone: TimeZone::UTC,
+        records: Records::OnArrival,
     };
     let mut assembler = Assembler::new(id, 0, &settings, now);
     let mut drain = Command::new("cat")
