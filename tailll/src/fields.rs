@@ -5,12 +5,12 @@
 //! `escape.rs` here already, for pipes too: `\u001b` in a JSON line must not become a colour further on.
 
 use joblog::json::{Role, Summary, Text, Value, role, walk};
-use joblog::{Level, RecordParser, json};
+use joblog::{Level, RecordParser};
 
 use crate::escape;
 use crate::json::push_string;
 use crate::stamp::{StampForm, Stamps};
-use crate::styled::{Style, Styled};
+use crate::styled::{Growing, Style};
 
 /// The most columns of a logger's name before its parts are cut to their first letters.
 pub const LOGGER_COLUMNS: usize = 24;
@@ -64,14 +64,34 @@ pub(crate) struct Shown {
 }
 
 /// Makes texts of JSON lines, and keeps the buffers for it.
-#[derive(Debug, Default)]
-pub(crate) struct Fields {
+#[derive(Debug)]
+pub(crate) struct Fields<G> {
     /// The fields that stand in the line.
-    inline: Styled,
+    inline: G,
     /// The fields of several lines, which come after it.
-    below: Styled,
+    below: G,
+    /// The lines of a message behind its first one.
+    rest: G,
     decoded: Vec<u8>,
     path: Vec<u8>,
+}
+
+/// What stands before a field's value.
+#[derive(Clone, Copy)]
+enum Path<'a> {
+    /// The key of a member, which has no escapes.
+    Key(Text<'a>),
+    /// Keys of objects in one another, harmless already.
+    Dotted(&'a [u8]),
+}
+
+impl<'a> Path<'a> {
+    fn text(self) -> &'a [u8] {
+        match self {
+            Self::Key(key) => key.raw(),
+            Self::Dotted(path) => path,
+        }
+    }
 }
 
 /// What has its own place in the line.
@@ -119,17 +139,29 @@ pub(crate) fn message_and_logger(line: &[u8]) -> (Option<Text<'_>>, Option<Text<
     }
 }
 
-impl Fields {
+impl<G: Growing> Fields<G> {
+    /// With empty texts to grow.
+    pub(crate) fn new(empty: impl Fn() -> G) -> Self {
+        Self {
+            inline: empty(),
+            below: empty(),
+            rest: empty(),
+            decoded: Vec::new(),
+            path: Vec::new(),
+        }
+    }
+
     /// Appends the line's text, or nothing and gives `None` where it stays as it is.
     pub(crate) fn append(
         &mut self,
         line: &[u8],
         known: Known<'_>,
         own_time: OwnTime<'_>,
-        to: &mut Styled,
+        to: &mut G,
     ) -> Option<Shown> {
         self.inline.clear();
         self.below.clear();
+        self.rest.clear();
         let mut head = Head::default();
         let mut summary = Summary::default();
         match known {
@@ -145,9 +177,8 @@ impl Fields {
             Known::Read { level, .. } => level,
             Known::Nothing(_) => summary.level(),
         };
-        let begin = to.text.len();
+        let begin = to.text().len();
         if let (OwnTime::Shown(stamps), Some(time)) = (own_time, head.time) {
-            let start = to.text.len();
             let ts_ns = match known {
                 Known::Read { ts_ns, .. } => ts_ns,
                 // Texts are shown as they are written.
@@ -156,73 +187,62 @@ impl Fields {
                 }
                 Known::Nothing(_) => None,
             };
+            let begun = to.begin(Style::Dim);
             match (time.value, ts_ns) {
                 (Value::Number(_), Some(ns)) => {
-                    stamps.push(ns, StampForm::Default, &mut to.text);
+                    stamps.push(ns, StampForm::Default, to.text());
                 }
-                (value, _) => self.scalar(value, to),
+                (value, _) => scalar(value, &mut self.decoded, to),
             }
-            to.style_from(start, Style::Dim);
+            to.end(begun);
         }
         match head.level {
             Some(Ranked {
                 value: Value::Text(text),
                 ..
             }) => {
-                let start = separated(to, begin);
-                to.push(text.raw());
-                to.text[start..].make_ascii_uppercase();
-                style_level(to, start, level);
+                separate(to, begin);
+                push_level(text.raw(), level, to);
             }
             Some(_) if level.is_some() => {
-                let start = separated(to, begin);
-                to.push(level.map_or("", Level::name).as_bytes());
-                to.text[start..].make_ascii_uppercase();
-                style_level(to, start, level);
+                separate(to, begin);
+                push_level(level.map_or("", Level::name).as_bytes(), level, to);
             }
             Some(number) => self.member_of(number.key, number.value),
             None => {}
         }
         if let Some(logger) = head.logger {
-            separated(to, begin);
+            separate(to, begin);
             self.decoded.clear();
             logger.push(&mut self.decoded);
             push_logger(&self.decoded, logger, to);
             to.push_styled(b":", Style::Dim);
         }
         if let Some(message) = head.message {
-            separated(to, begin);
+            separate(to, begin);
             if message.has_escapes() {
                 self.decoded.clear();
                 message.push(&mut self.decoded);
                 let mut lines = lines_of(&self.decoded);
                 if let Some(first) = lines.next() {
-                    escape::append(first, &mut to.text);
+                    escape::append(first, to.text());
                 }
-                let mut rest = Styled::default();
                 for line in lines {
-                    rest.push(b"\n  ");
-                    escape::append(line, &mut rest.text);
-                }
-                if !rest.text.is_empty() {
-                    rest.append(&self.below);
-                    self.below = rest;
+                    self.rest.push(b"\n  ");
+                    escape::append(line, self.rest.text());
                 }
             } else {
                 to.push(message.raw());
             }
         }
-        if to.text.len() == begin && !self.inline.text.is_empty() {
+        if to.text().len() == begin && !self.inline.text().is_empty() {
             // No blank at the line's head.
-            self.inline.text.remove(0);
-            for span in &mut self.inline.spans {
-                span.start -= 1;
-                span.end -= 1;
-            }
+            self.inline.drop_first();
         }
         to.append(&self.inline);
+        to.append(&self.rest);
         to.append(&self.below);
-        (to.text.len() > begin).then_some(Shown { level })
+        (to.text().len() > begin).then_some(Shown { level })
     }
 
     #[inline]
@@ -268,53 +288,51 @@ impl Fields {
     }
 
     /// A field without a place of its own.
+    #[inline]
     fn member_of(&mut self, key: Text<'_>, value: Value<'_>) {
         if key.has_escapes() {
             self.path.clear();
             escape::append(key.decode().as_bytes(), &mut self.path);
             let path = std::mem::take(&mut self.path);
-            self.field(&path, value, DOTTED_LEVELS);
+            self.field(Path::Dotted(&path), value, DOTTED_LEVELS);
             self.path = path;
         } else if !LEFT_OUT.contains(&key.raw()) {
-            self.field(key.raw(), value, DOTTED_LEVELS);
+            self.field(Path::Key(key), value, DOTTED_LEVELS);
         }
     }
 
-    fn field(&mut self, path: &[u8], value: Value<'_>, levels: usize) {
+    fn field(&mut self, path: Path<'_>, value: Value<'_>, levels: usize) {
         match value {
             Value::Null => {}
             Value::Object(raw) if levels > 0 => {
                 let result = walk(raw, |key, value| {
-                    let mut longer = Vec::with_capacity(path.len() + key.raw().len() + 1);
-                    longer.extend_from_slice(path);
+                    let above = path.text();
+                    let mut longer = Vec::with_capacity(above.len() + key.raw().len() + 1);
+                    longer.extend_from_slice(above);
                     longer.push(b'.');
                     if key.has_escapes() {
                         escape::append(key.decode().as_bytes(), &mut longer);
                     } else {
                         longer.extend_from_slice(key.raw());
                     }
-                    self.field(&longer, value, levels - 1);
+                    self.field(Path::Dotted(&longer), value, levels - 1);
                 });
                 debug_assert_eq!(result, Ok(()), "it has been checked with the line");
             }
             Value::Text(text) => self.text_field(path, text),
             Value::Number(_) | Value::Bool(_) | Value::Object(_) | Value::Array(_) => {
                 push_key(path, &mut self.inline);
-                let mut inline = std::mem::take(&mut self.inline);
-                self.scalar(value, &mut inline);
-                self.inline = inline;
+                scalar(value, &mut self.decoded, &mut self.inline);
             }
         }
     }
 
-    fn text_field(&mut self, path: &[u8], text: Text<'_>) {
+    fn text_field(&mut self, path: Path<'_>, text: Text<'_>) {
         if !text.has_escapes() {
             push_key(path, &mut self.inline);
             let raw = text.raw();
             if needs_quotes(raw) {
-                self.inline.push(b"\"");
-                self.inline.push(raw);
-                self.inline.push(b"\"");
+                self.inline.push(text.quoted());
             } else {
                 self.inline.push(raw);
             }
@@ -325,63 +343,61 @@ impl Fields {
         if self.decoded.trim_ascii_end().contains(&b'\n') {
             let below = &mut self.below;
             below.push(b"\n  ");
-            let start = below.text.len();
-            below.push(path);
+            let begun = below.begin(Style::Dim);
+            below.push(path.text());
             below.push(b":");
-            below.style_from(start, Style::Dim);
+            below.end(begun);
             let mut first = true;
             for line in lines_of(self.decoded.trim_ascii_end()) {
                 below.push(if first { b" " } else { b"\n    " });
                 first = false;
-                escape::append(line, &mut below.text);
+                escape::append(line, below.text());
             }
             return;
         }
         push_key(path, &mut self.inline);
         if needs_quotes(&self.decoded) {
-            push_string(
-                &String::from_utf8_lossy(&self.decoded),
-                &mut self.inline.text,
-            );
+            push_string(&String::from_utf8_lossy(&self.decoded), self.inline.text());
         } else {
-            escape::append(&self.decoded, &mut self.inline.text);
-        }
-    }
-
-    /// A value alone, on one line.
-    fn scalar(&mut self, value: Value<'_>, to: &mut Styled) {
-        match value {
-            Value::Text(text) if text.has_escapes() => {
-                self.decoded.clear();
-                text.push(&mut self.decoded);
-                escape::append(&self.decoded, &mut to.text);
-            }
-            Value::Text(text) => to.push(text.raw()),
-            Value::Number(raw) | Value::Object(raw) | Value::Array(raw) => to.push(raw),
-            Value::Bool(true) => to.push(b"true"),
-            Value::Bool(false) => to.push(b"false"),
-            Value::Null => to.push(b"null"),
+            escape::append(&self.decoded, self.inline.text());
         }
     }
 }
 
-/// Puts a blank before what follows, unless it is the first. Gives where it begins.
+/// A value alone, on one line.
+fn scalar<G: Growing>(value: Value<'_>, decoded: &mut Vec<u8>, to: &mut G) {
+    match value {
+        Value::Text(text) if text.has_escapes() => {
+            decoded.clear();
+            text.push(decoded);
+            escape::append(decoded, to.text());
+        }
+        Value::Text(text) => to.push(text.raw()),
+        Value::Number(raw) | Value::Object(raw) | Value::Array(raw) => to.push(raw),
+        Value::Bool(true) => to.push(b"true"),
+        Value::Bool(false) => to.push(b"false"),
+        Value::Null => to.push(b"null"),
+    }
+}
+
+/// Puts a blank before what follows, unless it is the first.
 #[inline]
-fn separated(to: &mut Styled, begin: usize) -> usize {
-    if to.text.len() > begin {
+fn separate<G: Growing>(to: &mut G, begin: usize) {
+    if to.text().len() > begin {
         to.push(b" ");
     }
-    to.text.len()
 }
 
-/// Gives a level its style and fills it up to the usual width.
-fn style_level(to: &mut Styled, start: usize, level: Option<Level>) {
-    if let Some(level) = level {
-        to.style_from(start, Style::Level(level));
+/// Appends a level in upper case, filled up to the usual width.
+fn push_level(word: &[u8], level: Option<Level>, to: &mut impl Growing) {
+    let begun = level.map(|level| to.begin(Style::Level(level)));
+    let start = to.text().len();
+    to.push(word);
+    to.text()[start..].make_ascii_uppercase();
+    if let Some(begun) = begun {
+        to.end(begun);
     }
-    while to.text.len() < start + 5 {
-        to.push(b" ");
-    }
+    to.push(&b"     "[word.len().min(5)..]);
 }
 
 fn is_level(text: Text<'_>) -> bool {
@@ -391,21 +407,42 @@ fn is_level(text: Text<'_>) -> bool {
 }
 
 #[inline]
-fn push_key(path: &[u8], to: &mut Styled) {
+fn push_key(path: Path<'_>, to: &mut impl Growing) {
     to.push(b" ");
-    let start = to.text.len();
-    to.push(path);
-    to.push(b"=");
-    to.style_from(start, Style::Dim);
+    let begun = to.begin(Style::Dim);
+    match path {
+        Path::Key(key) => {
+            // The closing quote makes room for what stands there instead, so that it is copied once.
+            to.push(&key.quoted()[1..]);
+            if let Some(last) = to.text().last_mut() {
+                *last = b'=';
+            }
+        }
+        Path::Dotted(path) => {
+            to.push(path);
+            to.push(b"=");
+        }
+    }
+    to.end(begun);
 }
 
 /// Whether a value would not be seen as one word.
 #[inline]
 fn needs_quotes(text: &[u8]) -> bool {
-    text.is_empty()
-        || text
-            .iter()
-            .any(|&byte| byte <= b' ' || byte == b'"' || byte == b'=' || byte == 0x7f)
+    /// The bytes that ask for quotes.
+    const ASKS: [bool; 256] = {
+        let mut asks = [false; 256];
+        let mut byte = 0;
+        while byte <= b' ' {
+            asks[byte as usize] = true;
+            byte += 1;
+        }
+        asks[b'"' as usize] = true;
+        asks[b'=' as usize] = true;
+        asks[0x7f] = true;
+        asks
+    };
+    text.is_empty() || text.iter().any(|&byte| ASKS[byte as usize])
 }
 
 /// The lines of a decoded text, without what ends them.
@@ -416,7 +453,7 @@ fn lines_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Appends a logger's name, `com.example.web.UserController` as `c.e.w.UserController` if it is long.
-fn push_logger(name: &[u8], text: json::Text<'_>, to: &mut Styled) {
+fn push_logger(name: &[u8], text: Text<'_>, to: &mut impl Growing) {
     let mut left = name.len();
     let mut rest = name;
     if !text.has_escapes() {
@@ -434,7 +471,7 @@ fn push_logger(name: &[u8], text: json::Text<'_>, to: &mut Styled) {
         }
     }
     if text.has_escapes() {
-        escape::append(rest, &mut to.text);
+        escape::append(rest, to.text());
     } else {
         to.push(rest);
     }

@@ -39,7 +39,7 @@ use crate::palette::{Palette, PaletteSettings};
 use crate::prefix::Prefixes;
 use crate::source::{FileLabel, Source, SourceId};
 use crate::stamp::{StampForm, Stamps};
-use crate::styled::{Codes, Painter, Span, Style, Styled, overlay};
+use crate::styled::{Codes, Growing as _, Painted, Painter, Span, Style, Styled, overlay};
 use crate::template::{Filling, Template, push_stamp};
 
 /// `--output`.
@@ -130,7 +130,9 @@ struct Scratch {
     styled: Styled,
     /// The time before the line.
     stamp: Styled,
-    fields: Fields,
+    fields: Fields<Styled>,
+    painted: Painted,
+    painted_fields: Fields<Painted>,
     stamps: Stamps,
     /// Reads what was not read on arrival.
     parser: RecordParser,
@@ -161,9 +163,9 @@ impl Renderer {
             Colors::On(depth) => Some(Palette::with(depth, options.looks.palette.clone())),
         };
         let zone = options.looks.zone.clone().unwrap_or(TimeZone::UTC);
+        let codes = palette.as_ref().map(Palette::codes);
         Self {
             options,
-            codes: palette.as_ref().map(Palette::codes),
             palette,
             prefixes: Prefixes::new(),
             generation: 0,
@@ -174,11 +176,14 @@ impl Renderer {
                 spans: Vec::new(),
                 styled: Styled::default(),
                 stamp: Styled::default(),
-                fields: Fields::default(),
+                fields: Fields::new(Styled::default),
+                painted: Painted::new(codes.clone()),
+                painted_fields: Fields::new(|| Painted::new(codes.clone())),
                 parser: RecordParser::new(zone.clone(), 0),
                 stamps: Stamps::new(zone),
             },
             folder: Folder::default(),
+            codes,
         }
     }
 
@@ -422,6 +427,17 @@ impl Renderer {
     }
 }
 
+/// How a line is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// As it was written.
+    AsItIs,
+    /// As fields, which are yet to be coloured.
+    Styled,
+    /// As fields in their colours.
+    Painted,
+}
+
 /// What the lines of one source need in the default format.
 struct Look<'a> {
     options: &'a RenderOptions,
@@ -441,8 +457,8 @@ impl Look<'_> {
             codes: self.codes,
             instance: &ready.start,
         };
-        let styled = &mut self.scratch.styled;
         if let Some(template) = &looks.template {
+            let styled = &mut self.scratch.styled;
             styled.clear();
             let filling = Filling {
                 line: &line,
@@ -456,29 +472,42 @@ impl Look<'_> {
             self.end(&line, to);
             return;
         }
-        let mut is_styled = false;
+        let mut look = Shape::AsItIs;
         if looks.json == JsonLines::Fields && fields::is_candidate(bytes) {
-            styled.clear();
+            let scratch = &mut *self.scratch;
             let known = match self.options.records {
                 Records::OnArrival => Known::Read {
                     ts_ns: line.ts_ns,
                     level: line.level,
                 },
-                Records::WhenShown => Known::Nothing(&mut self.scratch.parser),
+                Records::WhenShown => Known::Nothing(&mut scratch.parser),
             };
             let own_time = match looks.stamps {
                 Some(_) if line.ts_ns.is_some() => OwnTime::LeftOut,
-                _ => OwnTime::Shown(&mut self.scratch.stamps),
+                _ => OwnTime::Shown(&mut scratch.stamps),
             };
-            match self.scratch.fields.append(bytes, known, own_time, styled) {
-                Some(shown) => {
-                    line.level = shown.level;
-                    is_styled = true;
+            // Nothing has to be found in the text or kept from a terminal: it can be written as it will be.
+            let is_painted =
+                self.options.stream == StreamKind::Pipe && self.options.highlight.is_empty();
+            let shown = if is_painted {
+                look = Shape::Painted;
+                scratch.painted.clear();
+                let to = &mut scratch.painted;
+                scratch.painted_fields.append(bytes, known, own_time, to)
+            } else {
+                look = Shape::Styled;
+                scratch.styled.clear();
+                let to = &mut scratch.styled;
+                scratch.fields.append(bytes, known, own_time, to)
+            };
+            match shown {
+                Some(shown) => line.level = shown.level,
+                None => {
+                    look = Shape::AsItIs;
+                    if self.options.records == Records::WhenShown {
+                        (line.ts_ns, line.level) = scratch.parser.time_and_level(bytes);
+                    }
                 }
-                None if self.options.records == Records::WhenShown => {
-                    (line.ts_ns, line.level) = self.scratch.parser.time_and_level(bytes);
-                }
-                None => {}
             }
         }
         let prefix = if line.level >= Some(Level::Error) {
@@ -494,14 +523,17 @@ impl Look<'_> {
             painter.paint(&stamp.text, &stamp.spans, to);
             to.push(b' ');
         }
-        if is_styled {
-            self.highlight_styled();
-            painter.paint_lines(&self.scratch.styled, prefix, to);
-        } else if self.codes.is_some() {
-            self.plain_spans(&line, bytes);
-            painter.paint(bytes, &self.scratch.spans, to);
-        } else {
-            append_text(self.options.stream, bytes, to);
+        match look {
+            Shape::Painted => self.scratch.painted.append_to(prefix, to),
+            Shape::Styled => {
+                self.highlight_styled();
+                painter.paint_lines(&self.scratch.styled, prefix, to);
+            }
+            Shape::AsItIs if self.codes.is_some() => {
+                self.plain_spans(&line, bytes);
+                painter.paint(bytes, &self.scratch.spans, to);
+            }
+            Shape::AsItIs => append_text(self.options.stream, bytes, to),
         }
         self.end(&line, to);
     }

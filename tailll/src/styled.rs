@@ -43,26 +43,53 @@ pub(crate) struct Styled {
     pub(crate) spans: Vec<Span>,
 }
 
-impl Styled {
-    pub(crate) fn clear(&mut self) {
-        self.text.clear();
-        self.spans.clear();
-    }
+/// A text that grows, and in which parts have styles.
+pub(crate) trait Growing {
+    /// Begins anew.
+    fn clear(&mut self);
 
-    /// Appends text that has no style.
+    /// What was appended so far; more may be appended to it, and what is no part of a style changed.
+    fn text(&mut self) -> &mut Vec<u8>;
+
+    /// Gives a style to what is appended until [`Growing::end`]. Nothing leaves no trace.
+    fn begin(&mut self, style: Style) -> Begun;
+
+    /// Ends the style.
+    fn end(&mut self, begun: Begun);
+
+    /// Appends another text with its styles.
+    fn append(&mut self, other: &Self);
+
+    /// Puts a byte out of the text's beginning, which has no style.
+    fn drop_first(&mut self);
+
+    /// Appends text.
     #[inline]
-    pub(crate) fn push(&mut self, text: &[u8]) {
-        self.text.extend_from_slice(text);
+    fn push(&mut self, text: &[u8]) {
+        self.text().extend_from_slice(text);
     }
 
     /// Appends text of a style.
     #[inline]
-    pub(crate) fn push_styled(&mut self, text: &[u8], style: Style) {
-        let start = self.text.len();
-        self.text.extend_from_slice(text);
-        self.style_from(start, style);
+    fn push_styled(&mut self, text: &[u8], style: Style) {
+        let begun = self.begin(style);
+        self.push(text);
+        self.end(begun);
     }
+}
 
+/// A style that has begun.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Begun {
+    /// Where the text was before.
+    before: usize,
+    /// Where the text of the style begins.
+    start: usize,
+    style: Style,
+}
+
+impl Styled {
     /// Gives a style to everything from `start` on.
     #[inline]
     pub(crate) fn style_from(&mut self, start: usize, style: Style) {
@@ -71,9 +98,35 @@ impl Styled {
             self.spans.push(Span { start, end, style });
         }
     }
+}
 
-    /// Appends another text with its styles.
-    pub(crate) fn append(&mut self, other: &Self) {
+impl Growing for Styled {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.spans.clear();
+    }
+
+    #[inline]
+    fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    #[inline]
+    fn begin(&mut self, style: Style) -> Begun {
+        let start = self.text.len();
+        Begun {
+            before: start,
+            start,
+            style,
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, begun: Begun) {
+        self.style_from(begun.start, begun.style);
+    }
+
+    fn append(&mut self, other: &Self) {
         let before = self.text.len();
         self.text.extend_from_slice(&other.text);
         self.spans.extend(other.spans.iter().map(|span| Span {
@@ -81,6 +134,86 @@ impl Styled {
             end: span.end + before,
             style: span.style,
         }));
+    }
+
+    fn drop_first(&mut self) {
+        self.text.remove(0);
+        for span in &mut self.spans {
+            span.start -= 1;
+            span.end -= 1;
+        }
+    }
+}
+
+/// A text with its colours in it, for a pipe in which nothing else is to stand out: made in one go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Painted {
+    text: Vec<u8>,
+    codes: Option<Codes>,
+}
+
+impl Painted {
+    pub(crate) fn new(codes: Option<Codes>) -> Self {
+        Self {
+            text: Vec::new(),
+            codes,
+        }
+    }
+
+    /// Appends the lines to others, each but the first behind `prefix`. The last one gets no newline.
+    #[inline]
+    pub(crate) fn append_to(&self, prefix: &[u8], to: &mut Vec<u8>) {
+        let mut start = 0;
+        for at in memchr::memchr_iter(b'\n', &self.text) {
+            to.extend_from_slice(&self.text[start..=at]);
+            to.extend_from_slice(prefix);
+            start = at + 1;
+        }
+        to.extend_from_slice(&self.text[start..]);
+    }
+}
+
+impl Growing for Painted {
+    fn clear(&mut self) {
+        self.text.clear();
+    }
+
+    #[inline]
+    fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    #[inline]
+    fn begin(&mut self, style: Style) -> Begun {
+        let before = self.text.len();
+        match (style, &self.codes) {
+            (_, None) => {}
+            // Most are this one, and what has a length that is known is copied faster.
+            (Style::Dim, Some(_)) => self.text.extend_from_slice(DIM),
+            (_, Some(codes)) => self.text.extend_from_slice(codes.of(style, b"")),
+        }
+        Begun {
+            before,
+            start: self.text.len(),
+            style,
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, begun: Begun) {
+        if self.text.len() == begun.start {
+            self.text.truncate(begun.before);
+        } else if self.codes.is_some() {
+            self.text.extend_from_slice(RESET);
+        }
+    }
+
+    fn append(&mut self, other: &Self) {
+        self.text.extend_from_slice(&other.text);
+    }
+
+    fn drop_first(&mut self) {
+        self.text.remove(0);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::fields;
 use crate::json::push_number;
 use crate::source::{FileLabel, Source};
 use crate::stamp::{StampForm, Stamps};
-use crate::styled::{Style, Styled};
+use crate::styled::{Growing as _, Style, Styled};
 
 /// The longest template, in bytes.
 pub const MAX_TEMPLATE_BYTES: usize = 16 * 1024;

@@ -15,8 +15,8 @@ pub const MAX_DEPTH: u32 = 128;
 /// A JSON string, still as it is written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Text<'a> {
-    /// Between the quotes.
-    raw: &'a [u8],
+    /// With its quotes.
+    quoted: &'a [u8],
     escapes: Escapes,
 }
 
@@ -118,8 +118,15 @@ fn rest_of<'p>(path: &'p str, key: Text<'_>) -> Option<&'p str> {
 
 impl<'a> Text<'a> {
     /// The bytes between the quotes, escapes as they are written.
+    #[inline]
     pub fn raw(self) -> &'a [u8] {
-        self.raw
+        &self.quoted[1..self.quoted.len() - 1]
+    }
+
+    /// The same with the quotes around it.
+    #[inline]
+    pub fn quoted(self) -> &'a [u8] {
+        self.quoted
     }
 
     /// Whether [`Text::raw`] holds escapes, so that it is not yet the text.
@@ -130,7 +137,7 @@ impl<'a> Text<'a> {
     /// Whether it is this text.
     pub fn is(self, text: &str) -> bool {
         match self.escapes {
-            Escapes::None => self.raw == text.as_bytes(),
+            Escapes::None => self.raw() == text.as_bytes(),
             Escapes::Some => self.decode() == text,
         }
     }
@@ -138,9 +145,9 @@ impl<'a> Text<'a> {
     /// The text. Bytes that are no UTF-8 are replaced.
     pub fn decode(self) -> Cow<'a, str> {
         match self.escapes {
-            Escapes::None => String::from_utf8_lossy(self.raw),
+            Escapes::None => String::from_utf8_lossy(self.raw()),
             Escapes::Some => {
-                let mut to = Vec::with_capacity(self.raw.len());
+                let mut to = Vec::with_capacity(self.quoted.len());
                 self.push(&mut to);
                 Cow::Owned(match String::from_utf8(to) {
                     Ok(text) => text,
@@ -152,7 +159,7 @@ impl<'a> Text<'a> {
 
     /// Appends the text. Half of a surrogate pair becomes U+FFFD; bytes that are no UTF-8 stay as they are.
     pub fn push(self, to: &mut Vec<u8>) {
-        let mut rest = self.raw;
+        let mut rest = self.raw();
         while let Some(at) = memchr::memchr(b'\\', rest) {
             to.extend_from_slice(&rest[..at]);
             rest = &rest[at + 1..];
@@ -405,16 +412,16 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn text(&mut self) -> Result<Text<'a>, Broken> {
-        self.byte(b'"')?;
         let start = self.at;
+        self.byte(b'"')?;
         let mut escapes = Escapes::None;
         loop {
             self.at += plain_bytes(&self.bytes[self.at..]);
             match self.peek() {
                 Some(b'"') => {
-                    let raw = &self.bytes[start..self.at];
                     self.at += 1;
-                    return Ok(Text { raw, escapes });
+                    let quoted = &self.bytes[start..self.at];
+                    return Ok(Text { quoted, escapes });
                 }
                 Some(b'\\') => {
                     escapes = Escapes::Some;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::color::StreamKind;
-use crate::styled::{Codes, Painter};
+use crate::styled::{Codes, Painted, Painter, Styled};
 
 /// The text of a line, or what it says where it stays as it is.
 fn text(line: &[u8]) -> Option<Styled> {
@@ -15,7 +15,7 @@ fn text(line: &[u8]) -> Option<Styled> {
         ts_ns: record.ts_ns,
         level: record.level,
     };
-    Fields::default()
+    Fields::new(Styled::default)
         .append(line, known, OwnTime::Shown(&mut stamps), &mut styled)
         .map(|_| styled)
 }
@@ -57,7 +57,7 @@ fn lines_for_people() {
 #[test]
 fn the_time_is_left_out_where_it_stands_before() {
     let mut styled = Styled::default();
-    let done = Fields::default().append(
+    let done = Fields::new(Styled::default).append(
         LOGSTASH.as_bytes(),
         Known::Read {
             ts_ns: None,
@@ -107,6 +107,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
         any::<bool>().prop_map(serde_json::Value::from),
         any::<i64>().prop_map(serde_json::Value::from),
         any::<String>().prop_map(serde_json::Value::from),
+        Just(serde_json::Value::from("")),
         "[a\\n\\t\u{1b}\u{9b}\u{202e}\\\\ ]{0,9}".prop_map(serde_json::Value::from),
     ];
     leaf.prop_recursive(6, 30, 4, |inner| {
@@ -119,6 +120,30 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 proptest! {
+    #[test]
+    fn what_is_painted_at_once_is_what_is_painted_later(
+        members in prop::collection::hash_map("level|time|@timestamp|message|logger|stack_trace|[a-b\u{7}\\n]{0,3}", json(), 0..8),
+        has_colours in any::<bool>(),
+    ) {
+        let codes = has_colours.then(|| Codes {
+            levels: std::array::from_fn(|level| format!("<{level}>").into_bytes()),
+        });
+        let line = serde_json::Value::Object(members.into_iter().collect()).to_string();
+        let mut stamps = Stamps::new(TimeZone::UTC);
+        let known = Known::Nothing(&mut RecordParser::new(TimeZone::UTC, 0));
+        let mut painted = Painted::new(codes.clone());
+        let done = Fields::new(|| Painted::new(codes.clone())).append(line.as_bytes(), known, OwnTime::Shown(&mut stamps), &mut painted);
+        let later = text(line.as_bytes());
+        prop_assert_eq!(done.is_some(), later.is_some());
+        if let Some(styled) = later {
+            let painter = Painter { stream: StreamKind::Pipe, codes: codes.as_ref(), instance: b"" };
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            painter.paint_lines(&styled, b"p| ", &mut one);
+            painted.append_to(b"p| ", &mut other);
+            prop_assert_eq!(String::from_utf8(one).unwrap(), String::from_utf8(other).unwrap());
+        }
+    }
+
     #[test]
     fn nothing_dangerous_reaches_a_terminal(members in prop::collection::hash_map("level|time|@timestamp|message|logger|stack_trace|[a-b\u{7}\\n]{0,3}", json(), 0..8)) {
         let line = serde_json::Value::Object(members.into_iter().collect()).to_string();

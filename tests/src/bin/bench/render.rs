@@ -194,7 +194,7 @@ fn in_process(path: &Path, timed: Timed) -> Result<Spent> {
         stream: StreamKind::Pipe,
         highlight: Highlight::default(),
         looks: Looks::default(),
-        records: Records::OnArrival,
+        records: Records::WhenShown,
     });
     renderer.open(id, Arc::new(source));
     let now = Arrival {
@@ -204,7 +204,7 @@ fn in_process(path: &Path, timed: Timed) -> Result<Spent> {
     let settings = LineSettings {
         filter: Arc::new(Filter::new(&[], &[])?),
         zone: TimeZone::UTC,
-        records: Records::OnArrival,
+        records: Records::WhenShown,
     };
     let mut assembler = Assembler::new(id, 0, &settings, now);
     let mut drain = Command::new("cat")
