@@ -4,7 +4,7 @@
 //! each file. What is damaged is an error that names the object and the place, or, where the rest can still be read, a count.
 
 mod ndjson;
-mod parquet;
+pub(crate) mod parquet;
 
 use std::fmt;
 use std::ops::Range;
@@ -135,6 +135,23 @@ impl Filter {
             .as_ref()
             .is_none_or(|range| range.contains(&ts_ns))
     }
+}
+
+/// Rows of an object that follow each other and are of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Whose file it is; without the deployed build, which may change within it.
+    pub origin: Arc<Origin>,
+    /// See [`Row`].
+    pub epoch: u32,
+    /// The offset of the first row.
+    pub first_off: u64,
+    /// The time of the first row, in ns since 1970.
+    pub first_ts_ns: i64,
+    /// Where in the file the last row ends. What is between may have holes.
+    pub end_off: u64,
+    /// Which rows of their group they are.
+    pub rows: Range<usize>,
 }
 
 /// What became of an object's rows.

@@ -8,6 +8,7 @@ mod civil;
 pub mod decode;
 pub mod encode;
 pub mod encoding;
+pub mod history;
 pub mod identity;
 pub mod key;
 pub mod listing;

@@ -125,6 +125,30 @@ pub async fn clusters(store: &dyn Store) -> Result<Vec<String>, ListError> {
     }
 }
 
+/// The first hour within a range that has objects.
+pub async fn next_hour(
+    store: &dyn Store,
+    cluster: &str,
+    range: Range<Hour>,
+) -> Result<Option<Hour>, ListError> {
+    let prefix = key::cluster_prefix(cluster)?;
+    let mut after = before_hour(&prefix, range.start);
+    loop {
+        let page = store.list(&prefix, Some(&after)).await?;
+        let mut hours = page
+            .objects
+            .iter()
+            .filter_map(|object| key::hour_of(object.key.strip_prefix(&prefix)?));
+        if let Some(hour) = hours.next() {
+            return Ok((hour < range.end).then_some(hour));
+        }
+        match page.objects.last() {
+            Some(last) if page.more => after.clone_from(&last.key),
+            _ => return Ok(None),
+        }
+    }
+}
+
 /// The hours within a range that have objects, in order.
 pub async fn hours(
     store: &dyn Store,

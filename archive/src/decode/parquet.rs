@@ -2,6 +2,8 @@
 //!
 //! The library below can panic on damaged files, so each call of it is fenced: what was a panic is an error.
 
+pub(crate) mod group;
+
 use std::fmt;
 use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
@@ -327,7 +329,7 @@ fn ranges(
 
 /// Hands out rows.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     batches: Batches,
     filter: Filter,
     columns: Option<Columns>,
@@ -382,7 +384,7 @@ impl Rows {
         })
     }
 
-    pub(super) fn next(&mut self, report: &mut Report) -> Result<Option<OwnedRow>, DecodeError> {
+    pub(crate) fn next(&mut self, report: &mut Report) -> Result<Option<OwnedRow>, DecodeError> {
         loop {
             let Some(columns) = self.columns.as_ref().filter(|all| self.row < all.rows) else {
                 let Some(batch) = self.batches.next()? else {
