@@ -975,7 +975,10 @@ async fn disconnects_at_any_moment_lose_and_repeat_nothing() {
     follow.until_line(&format!("line {}", written - 1)).await;
     let view = follow.finish().await;
     assert_numbered(&view.lines(), written);
-    assert_eq!(view.marks(), [] as [&Mark; 0]);
+    // On a slow machine one file may be cut off often enough in a row to be worth a note; nothing may be called lost.
+    let mut marks = view.marks();
+    marks.retain(|mark| !matches!(mark, Mark::Note(text) if text.ends_with("; trying again")));
+    assert_eq!(marks, [] as [&Mark; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
