@@ -194,13 +194,12 @@ impl Shapes {
             let mut next = [rest[0]; BLOCK_BYTES];
             next[..BLOCK_BYTES - 1].copy_from_slice(&block[1..]);
             // Plain loops over arrays: the compiler makes a few wide instructions of each.
-            for at in 0..BLOCK_BYTES {
-                let byte = block[at];
+            for ((byte, next), exception) in block.iter_mut().zip(next).zip(&mut exceptions) {
                 let digit = mask(byte.wrapping_sub(b'0') < 10);
-                let is_hex = digit & mask(next[at] | 0x20 == b'x');
-                let is_key = mask(byte == b'"') & mask(next[at] == b':');
-                exceptions[at] |= is_hex | is_key;
-                block[at] = byte & !(digit & 0x0f);
+                let is_hex = digit & mask(next | 0x20 == b'x');
+                let is_key = mask(*byte == b'"') & mask(next == b':');
+                *exception |= is_hex | is_key;
+                *byte &= !(digit & 0x0f);
             }
             for pair in block.as_chunks::<16>().0 {
                 let [one, two] = [0, 8].map(|at| {

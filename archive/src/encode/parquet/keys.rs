@@ -262,7 +262,7 @@ impl<V: Value, S: BuildHasher + Default> KeyColumn<V, S> {
             });
             let (least, greatest) = match values {
                 Some((least, greatest)) => (least.least(), greatest.greatest()),
-                None => Default::default(),
+                None => (Vec::new(), Vec::new()),
             };
             index.append(values.is_none(), least, greatest, page.nulls as i64);
             if let Some(values) = values {
@@ -439,10 +439,10 @@ fn pack_literals(width: u32, literals: &mut Vec<u32>, out: &mut Vec<u8>) {
         return;
     }
     let groups = literals.len().div_ceil(8);
-    varint((groups as u32) << 1 | 1, out);
+    varint(((groups as u32) << 1) | 1, out);
     literals.resize(groups * 8, 0);
     let (mut bits, mut count) = (0u64, 0);
-    for &literal in literals.iter() {
+    for &literal in &*literals {
         bits |= u64::from(literal) << count;
         count += width;
         while count >= 8 {
