@@ -62,7 +62,7 @@ struct Group {
 enum ColumnWriter {
     /// The library.
     Rows {
-        writer: ArrowColumnWriter,
+        writer: Box<ArrowColumnWriter>,
         has_values: bool,
     },
     /// A dictionary of texts.
@@ -206,7 +206,7 @@ impl ColumnWriter {
             Layout::Dictionary => Packing::Zstd,
             Layout::Differences | Layout::Plain => {
                 return Self::Rows {
-                    writer,
+                    writer: Box::new(writer),
                     has_values: false,
                 };
             }
@@ -302,7 +302,7 @@ impl ColumnWriter {
     ) -> Result<(), EncodeError> {
         let (bytes, close) = match self {
             Self::Rows { writer, has_values } => {
-                let mut chunk = writer.close()?;
+                let mut chunk = (*writer).close()?;
                 if !has_values {
                     // Nothing is found there anyway.
                     chunk.close_mut().bloom_filter = None;
