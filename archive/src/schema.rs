@@ -25,7 +25,7 @@ pub const MAX_PAGE_ROWS: usize = 2048;
 pub const MAX_PAGE_LINE_BYTES: usize = 1 << 20;
 
 /// How hard zstd tries. A higher level packs logs hardly better, and takes much longer.
-const ZSTD_LEVEL: i32 = 1;
+pub(crate) const ZSTD_LEVEL: i32 = 1;
 
 /// How likely a bloom filter lets a group of rows through that lacks the value.
 pub(crate) const BLOOM_FALSE_POSITIVES: f64 = 0.01;
@@ -34,7 +34,7 @@ pub(crate) const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 const BLOOM_DISTINCT: u64 = 128 << 10;
 
 /// How many bytes of a text stand in statistics at most.
-const STATISTICS_BYTES: usize = 64;
+pub(crate) const STATISTICS_BYTES: usize = 64;
 
 /// A column's place in [`COLUMNS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -384,11 +384,15 @@ pub fn arrow() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// How columns are packed.
+pub(crate) fn zstd() -> Compression {
+    ZstdLevel::try_new(ZSTD_LEVEL).map_or(Compression::UNCOMPRESSED, Compression::ZSTD)
+}
+
 /// How Parquet writes the columns. Groups of rows are cut by who writes them.
 pub fn writer_properties() -> WriterProperties {
-    let zstd = ZstdLevel::try_new(ZSTD_LEVEL).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
     let mut properties = WriterProperties::builder()
-        .set_compression(zstd)
+        .set_compression(zstd())
         .set_data_page_row_count_limit(MAX_PAGE_ROWS)
         .set_write_batch_size(MAX_PAGE_ROWS)
         .set_data_page_size_limit(MAX_PAGE_LINE_BYTES)

@@ -8,9 +8,13 @@
 //! The algorithm is part of the format. Whoever changes what [`mask`] gives for any message raises [`VERSION`], which
 //! seeds the hash: ids of two versions never meet.
 
+mod shapes;
+
 use std::ops::Range;
 
 use memchr::{memchr, memchr_iter};
+
+use shapes::Shapes;
 
 /// The version of the algorithm. It seeds the hash.
 pub const VERSION: u64 = 1;
@@ -24,7 +28,7 @@ pub const MASK: &[u8] = b"<*>";
 /// The longest text between quotes that is taken for a quoted text, in bytes.
 const MAX_QUOTED_BYTES: usize = 1024;
 
-/// Computes ids. It keeps its buffer from one message to the next.
+/// Computes ids. It remembers some of the messages before: what it gives depends on the message alone.
 ///
 /// ```
 /// use archive::tpl::{Templates, mask};
@@ -37,6 +41,7 @@ const MAX_QUOTED_BYTES: usize = 1024;
 #[derive(Debug, Clone, Default)]
 pub struct Templates {
     text: Vec<u8>,
+    shapes: Shapes,
 }
 
 impl Templates {
@@ -44,8 +49,21 @@ impl Templates {
     /// A blank message has none.
     #[inline]
     pub fn id(&mut self, message: &[u8], time: Option<Range<usize>>) -> Option<u64> {
+        let message = Parts::new(message, time);
+        let Some(place) = self.shapes.place(&message) else {
+            return self.masked(&message);
+        };
+        if let Some(known) = self.shapes.known(place) {
+            return known;
+        }
+        let id = self.masked(&message);
+        self.shapes.keep(place, id);
+        id
+    }
+
+    fn masked(&mut self, message: &Parts<'_>) -> Option<u64> {
         self.text.clear();
-        mask_to(&mut self.text, message, time);
+        message.mask_to(&mut self.text);
         if self.text.is_empty() {
             None
         } else {
@@ -57,7 +75,7 @@ impl Templates {
 /// A message with its variable parts masked: what [`Templates::id`] hashes, for people.
 pub fn mask(message: &[u8], time: Option<Range<usize>>) -> Vec<u8> {
     let mut text = Vec::new();
-    mask_to(&mut text, message, time);
+    Parts::new(message, time).mask_to(&mut text);
     text
 }
 
@@ -101,16 +119,37 @@ fn is_alphanumeric(byte: u8) -> bool {
     class(byte) & (DIGIT | LETTER) != 0
 }
 
-fn mask_to(text: &mut Vec<u8>, message: &[u8], time: Option<Range<usize>>) {
-    let message = &message[..message.len().min(MAX_MESSAGE_BYTES)];
-    match time.filter(|time| time.start <= time.end && time.end <= message.len()) {
-        Some(time) => {
-            let before = without_day(&message[..time.start]).trim_ascii_start();
-            Words::new(text, before).mask();
-            text.extend_from_slice(MASK);
-            Words::new(text, message[time.end..].trim_ascii_end()).mask();
+/// What of a message is masked.
+#[derive(Debug, Clone, Copy)]
+struct Parts<'m> {
+    /// The message, or what stands before its time.
+    before: &'m [u8],
+    /// What stands behind the time, if there is one.
+    after: Option<&'m [u8]>,
+}
+
+impl<'m> Parts<'m> {
+    #[inline]
+    fn new(message: &'m [u8], time: Option<Range<usize>>) -> Self {
+        let message = &message[..message.len().min(MAX_MESSAGE_BYTES)];
+        match time.filter(|time| time.start <= time.end && time.end <= message.len()) {
+            Some(time) => Self {
+                before: without_day(&message[..time.start]).trim_ascii_start(),
+                after: Some(message[time.end..].trim_ascii_end()),
+            },
+            None => Self {
+                before: message.trim_ascii(),
+                after: None,
+            },
         }
-        None => Words::new(text, message.trim_ascii()).mask(),
+    }
+
+    fn mask_to(&self, text: &mut Vec<u8>) {
+        Words::new(text, self.before).mask();
+        if let Some(after) = self.after {
+            text.extend_from_slice(MASK);
+            Words::new(text, after).mask();
+        }
     }
 }
 
@@ -759,6 +798,51 @@ mod tests {
         assert_ne!(id("took 12 ms"), id("takes 12 ms"));
     }
 
+    /// What messages are made of that templates depend on: `#` is any digit, `$` any value.
+    const WORDS: [&str; 41] = [
+        " ",
+        "  ",
+        "#",
+        "##",
+        "#x#",
+        "0x#",
+        "a#",
+        "#.#",
+        "-#",
+        "user",
+        "for",
+        " from ",
+        "Mon",
+        "Jan",
+        "=",
+        "k=$",
+        " k=$ ",
+        "_=$ ",
+        "Mon=",
+        "Mon=$ #",
+        "=$",
+        "\"",
+        "'",
+        "\\",
+        ":",
+        "\":",
+        "{\"a#\":",
+        "\"k=$ x\"",
+        "http://",
+        "/a/b",
+        "a.b",
+        ".com",
+        "org.",
+        "(",
+        ")",
+        " ()",
+        "@",
+        "[",
+        "]",
+        "deadbeef#",
+        "-",
+    ];
+
     proptest! {
         #[test]
         fn any_bytes(message in prop::collection::vec(any::<u8>(), 0..120), start in 0usize..130, len in 0usize..40) {
@@ -767,6 +851,32 @@ mod tests {
             prop_assert!(text.len() <= 3 * (message.len() + 2) + message.len());
             let id = Templates::default().id(&message, Some(time));
             prop_assert_eq!(id, (!text.is_empty()).then(|| xxh64(&text, VERSION)));
+        }
+
+        /// Messages of one shape have one template: what is remembered is what masking gives.
+        #[test]
+        fn shapes_tell_templates(
+            words in prop::collection::vec(prop::sample::select(WORDS.as_slice()), 1..12),
+            fillings in prop::collection::vec((any::<[u8; 4]>(), "[a-zA-Z0-9-]{5,12}|Jan"), 2..5),
+            time in prop::option::of((0usize..12, 0usize..12)),
+        ) {
+            let mut templates = Templates::default();
+            for (digits, value) in fillings.iter().chain(&fillings) {
+                let mut digits = digits.iter().cycle();
+                let message: String = words
+                    .iter()
+                    .map(|word| word.replace('$', value))
+                    .flat_map(|word| word.chars().collect::<Vec<_>>())
+                    .map(|char| match (char, digits.next()) {
+                        ('#', Some(digit)) => char::from(b'0' + digit % 10),
+                        _ => char,
+                    })
+                    .collect();
+                let time = time.map(|(start, len)| start..start + len);
+                let text = mask(message.as_bytes(), time.clone());
+                let id = templates.id(message.as_bytes(), time);
+                prop_assert_eq!(id, (!text.is_empty()).then(|| xxh64(&text, VERSION)), "{}", message);
+            }
         }
 
         /// Digits never make a difference by their value.

@@ -240,7 +240,8 @@ pub struct Agent {
     random: Box<dyn FnMut() -> u64 + Send>,
     hook: Hook,
     scanner: Scanner,
-    held: HashMap<Src, Held>,
+    /// Boxed, since a third of a map's places is empty.
+    held: HashMap<Src, Box<Held>>,
     logs: BTreeMap<LogKey, Log>,
     /// Copies that a truncation left, and the logs that are read from them.
     copies: HashMap<Src, LogKey>,
@@ -353,6 +354,7 @@ impl Agent {
         let src = pin.src.clone();
         let known = self.own_log(&src).map(|log| log.description.clone());
         let description = match (description, known) {
+            (Some(description), Some(known)) if *known == description => known,
             (Some(description), _) => Arc::new(description),
             (None, Some(description)) => description,
             (None, None) => {
@@ -436,7 +438,7 @@ impl Agent {
         }
         self.held.insert(
             src,
-            Held {
+            Box::new(Held {
                 pin,
                 description,
                 stat,
@@ -444,7 +446,7 @@ impl Agent {
                 grown_ns: i64::MIN,
                 behind_ns: None,
                 reads,
-            },
+            }),
         );
     }
 
@@ -503,7 +505,7 @@ impl Agent {
                 Ok((pin, description)) => {
                     // Only a file held already can come again under its own name.
                     if !held.contains_key(&pin.src) {
-                        new.push((pin, description));
+                        new.push((pin, Arc::new(description)));
                     }
                     Answer::Kept
                 }
@@ -525,7 +527,7 @@ impl Agent {
         let folders = new.iter().filter_map(|(_, new)| new.path.parent());
         let planned = self.planned_in(&folders.map(Path::to_owned).collect());
         for (pin, description) in new {
-            self.hold(pin, Arc::new(description), &planned);
+            self.hold(pin, description, &planned);
         }
         self.scans += 1;
         self.settle_doubts();
@@ -1212,7 +1214,7 @@ impl Agent {
     }
 
     /// The logs, in the order of their keys.
-    pub fn logs(&self) -> impl Iterator<Item = &Log> {
+    pub fn logs(&self) -> impl Iterator<Item = &Log> + Clone {
         self.logs.values()
     }
 

@@ -7,7 +7,7 @@
 //!
 //! It holds no byte of any log: what is masked in rows must not come back here.
 
-use std::io::Read as _;
+use std::io::{self, BufWriter, Read as _, Write};
 use std::ops::Range;
 
 use archive::key::{self, checkpoint_key, parse_checkpoint};
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::fetch::{again, may_pass};
 use crate::file_id::Src;
@@ -44,6 +44,9 @@ pub const MAX_KEYS: usize = 10_000_000;
 
 /// How hard gzip tries, 1 to 9.
 const GZIP_LEVEL: u32 = 6;
+
+/// How much text is gathered before it is packed, in bytes.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How far an agent's logs are in the archive.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,7 +125,7 @@ pub struct Latest {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Json {
+struct Json<L> {
     version: u32,
     agent: String,
     incarnation: u32,
@@ -130,7 +133,37 @@ struct Json {
     host: String,
     written_ns: i64,
     complete_until_ns: i64,
-    logs: Vec<JsonLog>,
+    logs: L,
+}
+
+/// Logs that become JSON one after the other: all at once they would take more memory than all else that is kept of them.
+struct Streamed<I>(I);
+
+impl<I: Iterator<Item = JsonLog> + Clone> Serialize for Streamed<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.clone())
+    }
+}
+
+/// Counts what is written, and refuses more than a checkpoint may have.
+struct Limited<W> {
+    inner: W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Limited<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len() as u64;
+        if self.bytes > MAX_TEXT_BYTES {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.inner.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -209,6 +242,21 @@ impl Checkpoint {
 
     /// Its bytes for the archive.
     pub fn encode(&self) -> Result<Bytes, CheckpointError> {
+        self.encode_with(self.logs.iter().map(Mark::to_json))
+    }
+
+    /// The same with these logs in place of its own.
+    pub fn encode_logs<'l>(
+        &self,
+        logs: impl Iterator<Item = &'l Log> + Clone,
+    ) -> Result<Bytes, CheckpointError> {
+        self.encode_with(logs.map(|log| Mark::of(log).to_json()))
+    }
+
+    fn encode_with(
+        &self,
+        logs: impl Iterator<Item = JsonLog> + Clone,
+    ) -> Result<Bytes, CheckpointError> {
         let json = Json {
             version: VERSION,
             agent: self.agent.to_string(),
@@ -217,14 +265,23 @@ impl Checkpoint {
             host: self.host.clone(),
             written_ns: self.written_ns,
             complete_until_ns: self.complete_until_ns,
-            logs: self.logs.iter().map(Mark::to_json).collect(),
+            logs: Streamed(logs),
         };
         let garbled = |error: &dyn std::error::Error| CheckpointError::Garbled(error.to_string());
-        let text = serde_json::to_vec(&json).map_err(|error| garbled(&error))?;
-        limit(text.len() as u64, MAX_TEXT_BYTES)?;
-        let mut packed = GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
-        let packed = std::io::Write::write_all(&mut packed, &text)
-            .and_then(|()| packed.finish())
+        let mut text = BufWriter::with_capacity(
+            BUFFER_BYTES,
+            Limited {
+                inner: GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL)),
+                bytes: 0,
+            },
+        );
+        let written = serde_json::to_writer(&mut text, &json)
+            .map_err(io::Error::from)
+            .and_then(|()| text.flush());
+        limit(text.get_ref().bytes, MAX_TEXT_BYTES)?;
+        let packed = written
+            .and_then(|()| text.into_inner().map_err(io::IntoInnerError::into_error))
+            .and_then(|text| text.inner.finish())
             .map_err(|error| garbled(&error))?;
         limit(packed.len() as u64, MAX_PACKED_BYTES)?;
         Ok(packed.into())
@@ -246,7 +303,7 @@ impl Checkpoint {
         if version > VERSION {
             return Err(CheckpointError::Version(version));
         }
-        let json: Json =
+        let json: Json<Vec<JsonLog>> =
             serde_json::from_slice(&text).map_err(|error| garbled(error.to_string()))?;
         let mut logs = Vec::with_capacity(json.logs.len());
         for log in json.logs {

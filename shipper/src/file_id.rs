@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use archive::AgentId;
 use rustix::fs::{Statx, StatxFlags};
@@ -44,10 +45,11 @@ impl FileId {
     /// The file's name in the archive: `<agent>-<inode>-<birth_ns>`, or `<agent>-<inode>-r<16 hexadecimal digits>` of the random
     /// number where there is no birth time. A name with a random part must be kept (the spool does): it cannot be made again.
     pub fn src(&self, agent: AgentId, random: u64) -> Src {
-        Src(match self.birth_ns {
+        let text = match self.birth_ns {
             Some(birth) if birth > 0 => format!("{agent}-{}-{birth}", self.ino),
             _ => format!("{agent}-{}-r{random:016x}", self.ino),
-        })
+        };
+        Src(text.into())
     }
 
     /// Whether a file met again can be this one: the inode is the same, and so is the birth time if both are known. The device
@@ -108,9 +110,10 @@ pub(crate) fn nanoseconds(seconds: i64, nanos: u32) -> i64 {
         .saturating_add(i64::from(nanos))
 }
 
-/// A file's name in the archive, and of its pin in the spool. Made of lower-case letters, digits and `-` only.
+/// A file's name in the archive, and of its pin in the spool. Made of lower-case letters, digits and `-` only. Shared: it stands
+/// in all that is kept of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Src(String);
+pub struct Src(Arc<str>);
 
 /// Why a text is no [`Src`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -157,7 +160,7 @@ impl FromStr for Src {
         if agent.parse::<AgentId>().is_err() || !digits(ino) || !(digits(last) || random(last)) {
             return Err(wrong());
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 

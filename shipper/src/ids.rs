@@ -4,10 +4,13 @@
 //! `X-Request-ID: …`. A pattern says itself where the id is: in its first group. The first value in the line counts, names
 //! before patterns.
 
+mod keys;
+
 use memchr::memchr2_iter;
 use regex::bytes::{CaptureLocations, Regex};
 
 use crate::patterns::{self, LineFilter, PatternError};
+pub use keys::KeyEnds;
 
 /// The most names of one kind of id.
 pub const MAX_NAMES: usize = 32;
@@ -102,7 +105,7 @@ pub struct Ids<'l> {
 #[derive(Debug, Clone, Default)]
 pub struct IdFinder {
     names: Vec<Name>,
-    /// The names' last letters: most keys are told apart by theirs.
+    /// The names' last letters, each once: most keys are told apart by theirs.
     last_letters: Vec<u8>,
     patterns: Vec<Pattern>,
     filter: LineFilter,
@@ -141,7 +144,11 @@ impl IdFinder {
             }
             for name in &keys.names {
                 let letters = letters(name).ok_or_else(|| IdError::Name { name: name.clone() })?;
-                finder.last_letters.extend(letters.last());
+                if let Some(last) = letters.last()
+                    && !finder.last_letters.contains(last)
+                {
+                    finder.last_letters.push(*last);
+                }
                 finder.names.push(Name { kind, letters });
             }
             for pattern in &keys.patterns {
@@ -169,9 +176,20 @@ impl IdFinder {
         &self.filter
     }
 
+    /// Tells which lines of a buffer could have an id by name.
+    #[inline]
+    pub fn key_ends<'b>(&self, buffer: &'b [u8]) -> KeyEnds<'_, 'b> {
+        KeyEnds::new(&self.last_letters, buffer)
+    }
+
     /// The ids of a line.
     pub fn find<'l>(&mut self, line: &'l [u8]) -> Ids<'l> {
-        let mut ids = self.find_by_name(line);
+        let ids = self.find_by_name(line);
+        self.find_by_pattern(line, ids)
+    }
+
+    /// Adds ids that patterns find to those that names found.
+    pub fn find_by_pattern<'l>(&mut self, line: &'l [u8], mut ids: Ids<'l>) -> Ids<'l> {
         for pattern in &mut self.patterns {
             let slot = ids.slot(pattern.kind);
             if slot.is_none()
@@ -490,7 +508,52 @@ mod tests {
         assert!(!finder.filter().may_match(b"request_id=ab"));
     }
 
+    /// What lines are made of whose ids are looked for.
+    const PARTS: [&str; 20] = [
+        "request_id",
+        "reqId",
+        "Trace-ID",
+        "traceparent",
+        "=",
+        ":",
+        " ",
+        "\"",
+        "'",
+        "\\",
+        "=ab-12",
+        ": ab-12",
+        "\":\"ab-12\"",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "03:04:05",
+        "d=",
+        "GET /a",
+        "took 12 ms ",
+        "0123456789",
+        "x",
+    ];
+
     proptest! {
+        /// No line with a named id is passed over, wherever it stands in its buffer.
+        #[test]
+        fn lines_that_are_passed_over_have_no_id(
+            lines in prop::collection::vec(
+                prop::collection::vec(prop::sample::select(PARTS.as_slice()), 0..8), 1..30),
+            skipped in any::<u32>(),
+        ) {
+            let finder = finder();
+            let lines: Vec<String> = lines.iter().map(|parts| parts.concat()).collect();
+            let buffer = lines.join("\n");
+            let mut ends = finder.key_ends(buffer.as_bytes());
+            let mut start = 0;
+            for (index, line) in lines.iter().enumerate() {
+                let end = start + line.len();
+                if (skipped >> (index % 32)) & 1 == 0 && !ends.may_be_in(start, end) {
+                    prop_assert_eq!(finder.find_by_name(line.as_bytes()), Ids::default(), "{}", line);
+                }
+                start = end + 1;
+            }
+        }
+
         #[test]
         fn any_bytes(line in prop::collection::vec(any::<u8>(), 0..80), tail in prop::collection::vec(any::<u8>(), 0..40)) {
             let line = [line.as_slice(), b"request_id=\"", &tail, b"traceparent:", &tail].concat();

@@ -44,5 +44,6 @@ pub mod state;
 pub mod template;
 pub mod upload;
 pub mod verbs;
+pub mod worker;
 
 pub use run::main;

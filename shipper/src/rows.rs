@@ -19,8 +19,7 @@ use joblog::lines::{Kind, RawLine, Splitter};
 use joblog::{Level, RecordParser, TimestampParser, level};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::IdFinder;
-use crate::patterns::Candidates;
+use crate::ids::{IdFinder, Ids};
 use crate::redact::{Redaction, Redactor};
 use crate::row_time::{Bounds, TimeSource, TimeState};
 
@@ -150,6 +149,17 @@ enum Filtered {
     MayMatch,
 }
 
+/// What a line has to be looked through for.
+#[derive(Debug, Clone, Copy)]
+struct Looks {
+    /// Names of ids.
+    names: Filtered,
+    /// Patterns of ids.
+    patterns: Filtered,
+    /// What is masked.
+    masks: Filtered,
+}
+
 impl RowMaker {
     /// A maker for files that are read by these rules.
     pub fn new(rules: Arc<LineRules>) -> Self {
@@ -214,6 +224,7 @@ impl Reading<'_> {
         }
         let base = self.splitter.offset();
         let rules = Arc::clone(&self.rows.maker.rules);
+        let mut with_key = rules.ids.key_ends(bytes);
         let mut with_id = rules.ids.filter().candidates(bytes);
         let mut to_mask = rules.redactor.filter().candidates(bytes);
         let rows = &mut self.rows;
@@ -223,9 +234,15 @@ impl Reading<'_> {
                 .then(|| line.offset.checked_sub(base))
                 .flatten()
                 .map(|start| start as usize..start as usize + line.bytes.len());
-            let ids = filtered(&mut with_id, place.as_ref());
-            let masks = filtered(&mut to_mask, place.as_ref());
-            rows.line(line, ids, masks, &mut each);
+            let looks = match &place {
+                Some(place) => Looks {
+                    names: Filtered::by(with_key.may_be_in(place.start, place.end)),
+                    patterns: Filtered::by(with_id.may_match(place.start, place.end)),
+                    masks: Filtered::by(to_mask.may_match(place.start, place.end)),
+                },
+                None => Looks::ALL,
+            };
+            rows.line(line, looks, &mut each);
         });
         self.rows.progress.flow()
     }
@@ -239,7 +256,7 @@ impl Reading<'_> {
         let rows = &mut self.rows;
         if rows.progress == Progress::Open {
             self.splitter.finish(|line| {
-                rows.line(line, Filtered::MayMatch, Filtered::MayMatch, &mut each);
+                rows.line(line, Looks::ALL, &mut each);
             });
         }
         rows.progress.flow()
@@ -288,12 +305,24 @@ impl Reading<'_> {
     }
 }
 
-#[inline]
-fn filtered(candidates: &mut Candidates<'_>, place: Option<&Range<usize>>) -> Filtered {
-    match place {
-        Some(place) if !candidates.may_match(place.start, place.end) => Filtered::CannotMatch,
-        _ => Filtered::MayMatch,
+impl Filtered {
+    #[inline]
+    fn by(may_match: bool) -> Self {
+        if may_match {
+            Self::MayMatch
+        } else {
+            Self::CannotMatch
+        }
     }
+}
+
+impl Looks {
+    /// Nothing is known.
+    const ALL: Self = Self {
+        names: Filtered::MayMatch,
+        patterns: Filtered::MayMatch,
+        masks: Filtered::MayMatch,
+    };
 }
 
 impl Progress {
@@ -310,8 +339,7 @@ impl Rows<'_> {
     fn line(
         &mut self,
         raw: RawLine<'_>,
-        ids: Filtered,
-        masks: Filtered,
+        looks: Looks,
         each: &mut impl FnMut(&Row<'_>) -> ControlFlow<()>,
     ) {
         if self.progress == Progress::Refused {
@@ -345,7 +373,7 @@ impl Rows<'_> {
         if time.source == TimeSource::Substituted {
             flags |= Flags::TIME_SUBSTITUTED;
         }
-        let masked = match masks {
+        let masked = match looks.masks {
             Filtered::CannotMatch => None,
             Filtered::MayMatch => maker.rules.redactor.redact(raw.bytes, &mut maker.redaction),
         };
@@ -357,9 +385,14 @@ impl Rows<'_> {
         if std::str::from_utf8(line).is_err() {
             flags |= Flags::NOT_UTF8;
         }
-        let ids = match ids {
-            Filtered::CannotMatch => maker.reader.ids.find_by_name(line),
-            Filtered::MayMatch => maker.reader.ids.find(line),
+        let ids = match looks.names {
+            // What a mask says may be taken for a name.
+            Filtered::CannotMatch if !is_masked => Ids::default(),
+            _ => maker.reader.ids.find_by_name(line),
+        };
+        let ids = match looks.patterns {
+            Filtered::CannotMatch => ids,
+            Filtered::MayMatch => maker.reader.ids.find_by_pattern(line, ids),
         };
         let tpl = match state.place {
             // What was found in the line as it was is somewhere else in it now.

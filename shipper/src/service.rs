@@ -25,6 +25,7 @@ use crate::identity::AgentState;
 use crate::metrics::{Backlog, Held, Metrics};
 use crate::state::{Claim, Identity, Planned};
 use crate::upload::{self, Uploaded};
+use crate::worker::{Died, Worker};
 
 /// How many objects are put at once, in objects.
 const PUTS_AT_ONCE: usize = 4;
@@ -103,6 +104,9 @@ pub enum ServiceError {
     /// A thread of ours died.
     #[error("a step of the agent did not end")]
     Panicked(#[source] tokio::task::JoinError),
+    /// The thread of the agent died.
+    #[error(transparent)]
+    Died(#[from] Died),
 }
 
 /// How far `once` has got.
@@ -120,6 +124,7 @@ pub struct Progress {
 struct Service {
     /// Away while a thread works with it.
     agent: Option<Agent>,
+    worker: Worker,
     outside: Outside,
     /// Planned objects that are not being put yet.
     queue: VecDeque<Planned>,
@@ -260,6 +265,7 @@ impl Service {
         Self {
             queue: agent.outstanding().cloned().collect(),
             agent: Some(agent),
+            worker: Worker::start(),
             outside,
             puts: JoinSet::new(),
             failures: 0,
@@ -294,12 +300,13 @@ impl Service {
         step: impl FnOnce(&mut Agent) -> Result<T, AgentError> + Send + 'static,
     ) -> Result<T, ServiceError> {
         let mut agent = self.agent.take().expect("one step at a time");
-        let done = tokio::task::spawn_blocking(move || {
-            let result = step(&mut agent);
-            (agent, result)
-        })
-        .await;
-        let (agent, result) = done.map_err(ServiceError::Panicked)?;
+        let (agent, result) = self
+            .worker
+            .run(move || {
+                let result = step(&mut agent);
+                (agent, result)
+            })
+            .await?;
         self.agent = Some(agent);
         self.count();
         Ok(result?)
@@ -649,10 +656,11 @@ impl Service {
             written_ns: now_ns,
             complete_until_ns: agent.standing().oldest_ns.unwrap_or(now_ns),
         };
-        let checkpoint = Checkpoint::of(agent.identity(), &moment, agent.logs());
+        let checkpoint = Checkpoint::of(agent.identity(), &moment, []);
+        let encoded = checkpoint.encode_logs(agent.logs());
         // Each hour has one, whether this is the first attempt or not.
         self.last_checkpoint = Some(Instant::now());
-        let failure = match checkpoint.encode() {
+        let failure = match encoded {
             Ok(bytes) => {
                 let sha256 = digest(&bytes);
                 let key = checkpoint.key();

@@ -341,13 +341,18 @@ impl State {
         let description: String = row.get(11).map_err(read)?;
         let description = Description::from_json(description.as_bytes())
             .ok_or_else(|| garbled("the description"))?;
+        // Mostly all three are one.
+        let known = |text: &str, what: &str| match &description.src {
+            src if src.as_str() == text => Ok(src.clone()),
+            _ => parse(text, what),
+        };
         Ok(Log {
-            description: Arc::new(description),
             key: LogKey {
-                src: parse(&src, "the name")?,
+                src: known(&src, "the name")?,
                 epoch: row.get(1).map_err(read)?,
             },
-            source: parse(&source, "the source")?,
+            source: known(&source, "the source")?,
+            description: Arc::new(description),
             offset: row.get::<_, i64>(3).map_err(read)? as u64,
             size: row.get::<_, i64>(4).map_err(read)? as u64,
             phase: match (phase.as_str(), until) {

@@ -1,21 +1,19 @@
 //! Rows into Parquet.
 //!
 //! Rows are gathered by column until they fill a page, then packed. Whose they are is kept once for each run of rows of a
-//! file, not for each row.
+//! file, not for each row. Columns with a dictionary are written in `keys`, the others by the library.
 
-use std::collections::BTreeSet;
+mod keys;
+
 use std::fmt;
 use std::io::Write;
-use std::iter;
 use std::mem;
 use std::sync::Arc;
 
-use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array as _, ArrayRef, BinaryArray, DictionaryArray, Int32Array, Int64Array, StringArray,
-    TimestampMillisecondArray, new_null_array,
+    Array as _, ArrayRef, BinaryArray, Int64Array, TimestampMillisecondArray, new_null_array,
 };
-use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,13 +21,16 @@ use joblog::Level;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::bloom_filter::Sbbf;
-use parquet::file::writer::SerializedFileWriter;
+use parquet::errors::ParquetError;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::ColumnDescPtr;
 
-use super::{EncodeError, WriteOptions, floor_ms, tpl_digits};
+use super::{EncodeError, WriteOptions, floor_ms};
 use crate::row::{Flags, Origin, Row};
 use crate::schema::{
-    self, COLUMNS, Column, ColumnId, Kind, MAX_PAGE_LINE_BYTES, MAX_PAGE_ROWS, Presence,
+    self, COLUMNS, Column, ColumnId, Kind, Layout, MAX_PAGE_LINE_BYTES, MAX_PAGE_ROWS, Presence,
 };
+use keys::{IdState, KeyColumn, MAX_DICTIONARY_BYTES, Packer, Packing};
 
 /// Bytes before each text of a page that is `PLAIN`: its length.
 const TEXT_LENGTH_BYTES: usize = 4;
@@ -42,6 +43,7 @@ pub(super) struct Writer<W: Write + Send> {
     fields: Vec<Field>,
     group: Option<Group>,
     batch: Batch,
+    packer: Packer,
     min_group_rows: usize,
     max_group_bytes: usize,
     max_group_line_bytes: usize,
@@ -49,13 +51,26 @@ pub(super) struct Writer<W: Write + Send> {
 
 /// The group of rows that is being written.
 struct Group {
-    columns: Vec<ArrowColumnWriter>,
+    columns: Vec<ColumnWriter>,
     rows: usize,
     line_bytes: usize,
-    has_values: [bool; COLUMNS.len()],
-    task_ids: BTreeSet<String>,
     line: PageFill,
     raw: PageFill,
+}
+
+/// Who writes a column, and what of it is written.
+enum ColumnWriter {
+    /// The library.
+    Rows {
+        writer: Box<ArrowColumnWriter>,
+        has_values: bool,
+    },
+    /// A dictionary of texts.
+    Names(KeyColumn<String>),
+    /// A dictionary of numbers.
+    Numbers(KeyColumn<i32>),
+    /// A dictionary of templates' ids.
+    Templates(KeyColumn<u64, IdState>),
 }
 
 /// How full the page of a column is whose pages end by their bytes, too. Batches end where such a page does: no page then
@@ -78,6 +93,7 @@ impl<W: Write + Send> Writer<W> {
             fields: COLUMNS.iter().map(field).collect(),
             group: None,
             batch: Batch::default(),
+            packer: Packer::new().map_err(ParquetError::from)?,
             min_group_rows: options.min_group_rows,
             max_group_bytes: options.max_group_bytes,
             max_group_line_bytes: options.max_group_line_bytes,
@@ -128,44 +144,40 @@ impl<W: Write + Send> Writer<W> {
             Some(group) => group,
             none => {
                 let index = self.file.flushed_row_groups().len();
+                let writers = self.groups.create_column_writers(index)?;
+                let schema = self.file.schema_descr();
                 none.insert(Group {
-                    columns: self.groups.create_column_writers(index)?,
+                    columns: COLUMNS
+                        .iter()
+                        .zip(writers)
+                        .map(|(column, writer)| {
+                            let descr = schema.column(column.id as usize);
+                            ColumnWriter::new(column, descr, writer)
+                        })
+                        .collect(),
                     rows: 0,
                     line_bytes: 0,
-                    has_values: [false; COLUMNS.len()],
-                    task_ids: BTreeSet::new(),
                     line: PageFill::default(),
                     raw: PageFill::default(),
                 })
             }
         };
-        for run in &self.batch.runs {
-            if let Some(id) = &run.origin.task_id
-                && run.rows > 0
-                && !group.task_ids.contains(id)
-            {
-                group.task_ids.insert(id.clone());
-            }
-        }
         group.line_bytes += self.batch.line.page_bytes() + self.batch.raw.page_bytes();
         group.line.add(rows, self.batch.line.page_bytes());
         group.raw.add(rows, self.batch.raw.page_bytes());
-        let arrays = Arrays::new(&self.batch);
-        let mut packed_bytes = 0;
+        let (mut packed_bytes, mut dictionary_bytes) = (0, 0);
         for (column, (field, writer)) in COLUMNS
             .iter()
             .zip(self.fields.iter().zip(&mut group.columns))
         {
-            let array = arrays.column(column, &mut self.batch);
-            group.has_values[column.id as usize] |= array.null_count() < rows;
-            for leaf in compute_leaves(field, &array)? {
-                writer.write(&leaf)?;
-            }
-            packed_bytes += writer.get_estimated_total_bytes();
+            writer.write(column, field, &mut self.batch, &mut self.packer)?;
+            packed_bytes += writer.bytes();
+            dictionary_bytes = dictionary_bytes.max(writer.dictionary_bytes());
         }
         group.rows += rows;
-        let is_large =
-            packed_bytes >= self.max_group_bytes || group.line_bytes >= self.max_group_line_bytes;
+        let is_large = packed_bytes >= self.max_group_bytes
+            || group.line_bytes >= self.max_group_line_bytes
+            || dictionary_bytes >= MAX_DICTIONARY_BYTES;
         self.batch.clear();
         if is_large {
             self.end_group()?;
@@ -179,21 +191,168 @@ impl<W: Write + Send> Writer<W> {
             return Ok(());
         };
         let mut row_group = self.file.next_row_group()?;
-        for (column, (writer, has_values)) in COLUMNS
-            .iter()
-            .zip(group.columns.into_iter().zip(group.has_values))
-        {
-            let mut chunk = writer.close()?;
-            if !has_values {
-                // Nothing is found there anyway.
-                chunk.close_mut().bloom_filter = None;
-            } else if column.id == ColumnId::TaskId {
-                chunk.close_mut().bloom_filter = Some(bloom_filter(&group.task_ids)?);
-            }
-            chunk.append_to_row_group(&mut row_group)?;
+        for (column, writer) in COLUMNS.iter().zip(group.columns) {
+            writer.close(column, &mut row_group, &mut self.packer)?;
         }
         row_group.close()?;
         Ok(())
+    }
+}
+
+impl ColumnWriter {
+    fn new(column: &Column, descr: ColumnDescPtr, writer: ArrowColumnWriter) -> Self {
+        let packing = match column.layout {
+            Layout::Runs => Packing::None,
+            Layout::Dictionary => Packing::Zstd,
+            Layout::Differences | Layout::Plain => {
+                return Self::Rows {
+                    writer: Box::new(writer),
+                    has_values: false,
+                };
+            }
+        };
+        match (column.id, column.kind) {
+            (ColumnId::Tpl, _) => Self::Templates(KeyColumn::new(descr, packing)),
+            (_, Kind::String) => Self::Names(KeyColumn::new(descr, packing)),
+            (_, Kind::Int | Kind::BigInt | Kind::Timestamp) => {
+                Self::Numbers(KeyColumn::new(descr, packing))
+            }
+        }
+    }
+
+    /// Writes a batch's values, which may be taken out of it.
+    fn write(
+        &mut self,
+        column: &Column,
+        field: &Field,
+        batch: &mut Batch,
+        packer: &mut Packer,
+    ) -> Result<(), EncodeError> {
+        match self {
+            Self::Rows { writer, has_values } => {
+                let Some(array) = batch.take(column.id) else {
+                    return Ok(());
+                };
+                *has_values |= array.null_count() < array.len();
+                for leaf in compute_leaves(field, &array)? {
+                    writer.write(&leaf)?;
+                }
+            }
+            Self::Names(keys) if column.id == ColumnId::Level => {
+                for levels in batch.level.chunk_by(|one, other| one == other) {
+                    let key = levels[0].map(|level| keys.key(level.name()));
+                    keys.push(key, levels.len(), packer)?;
+                }
+            }
+            Self::Names(keys) => {
+                for run in &batch.runs {
+                    let key = name(&run.origin, column.id).map(|name| keys.key(name));
+                    keys.push(key, run.rows, packer)?;
+                }
+            }
+            Self::Numbers(keys) => match column.id {
+                ColumnId::Epoch => numbers(keys, &batch.epoch, packer)?,
+                ColumnId::Flags => numbers(keys, &batch.flags, packer)?,
+                _ => {
+                    for run in &batch.runs {
+                        let number = match column.id {
+                            ColumnId::Run => run.origin.run,
+                            _ => run.origin.instance,
+                        };
+                        let key = keys.key(&(number as i32));
+                        keys.push(Some(key), run.rows, packer)?;
+                    }
+                }
+            },
+            Self::Templates(keys) => {
+                for ids in batch.tpl.chunk_by(|one, other| one == other) {
+                    let key = ids[0].map(|id| keys.key(&id));
+                    keys.push(key, ids.len(), packer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes the column will take, about.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Rows { writer, .. } => writer.get_estimated_total_bytes(),
+            Self::Names(keys) => keys.bytes(),
+            Self::Numbers(keys) => keys.bytes(),
+            Self::Templates(keys) => keys.bytes(),
+        }
+    }
+
+    fn dictionary_bytes(&self) -> usize {
+        match self {
+            Self::Rows { .. } => 0,
+            Self::Names(keys) => keys.dictionary_bytes(),
+            Self::Numbers(keys) => keys.dictionary_bytes(),
+            Self::Templates(keys) => keys.dictionary_bytes(),
+        }
+    }
+
+    /// Ends the column, which comes next in the group.
+    fn close<W: Write + Send>(
+        self,
+        column: &Column,
+        group: &mut SerializedRowGroupWriter<'_, W>,
+        packer: &mut Packer,
+    ) -> Result<(), EncodeError> {
+        let (bytes, close) = match self {
+            Self::Rows { writer, has_values } => {
+                let mut chunk = (*writer).close()?;
+                if !has_values {
+                    // Nothing is found there anyway.
+                    chunk.close_mut().bloom_filter = None;
+                }
+                chunk.append_to_row_group(group)?;
+                return Ok(());
+            }
+            Self::Names(keys) => {
+                let has_bloom = column.lookup.has_bloom() && !keys.values().is_empty();
+                let filter = if has_bloom {
+                    Some(bloom_filter(keys.values())?)
+                } else {
+                    None
+                };
+                keys.close(filter, packer)?
+            }
+            Self::Numbers(keys) => keys.close(None, packer)?,
+            Self::Templates(keys) => keys.close(None, packer)?,
+        };
+        group.append_column(&bytes, close)?;
+        Ok(())
+    }
+}
+
+/// A number of each row.
+fn numbers(
+    keys: &mut KeyColumn<i32>,
+    numbers: &[i32],
+    packer: &mut Packer,
+) -> Result<(), ParquetError> {
+    for run in numbers.chunk_by(|one, other| one == other) {
+        let key = keys.key(&run[0]);
+        keys.push(Some(key), run.len(), packer)?;
+    }
+    Ok(())
+}
+
+/// A text that all rows of an origin have in common.
+fn name(origin: &Origin, id: ColumnId) -> Option<&str> {
+    match id {
+        ColumnId::Role => origin.role.as_deref(),
+        ColumnId::Env => origin.env.as_deref(),
+        ColumnId::Job => origin.job.as_deref(),
+        ColumnId::TaskId => origin.task_id.as_deref(),
+        ColumnId::Process => origin.process.as_deref(),
+        ColumnId::Stream => origin.stream.as_deref(),
+        ColumnId::Host => origin.host.as_deref(),
+        ColumnId::Src => Some(&origin.src),
+        ColumnId::GitSha => origin.git_sha.as_deref(),
+        _ => None,
     }
 }
 
@@ -206,7 +365,7 @@ impl<W: Write + Send> fmt::Debug for Writer<W> {
     }
 }
 
-fn bloom_filter(values: &BTreeSet<String>) -> Result<Sbbf, EncodeError> {
+fn bloom_filter(values: &[String]) -> Result<Sbbf, EncodeError> {
     let count = values.len() as u64;
     let mut filter = Sbbf::new_with_ndv_fpp(count, schema::BLOOM_FALSE_POSITIVES)?;
     for value in values {
@@ -223,33 +382,11 @@ fn job(origin: &Origin) -> [Option<&str>; 3] {
 /// What a column is written from. Text is handed over as bytes: it is checked once, when it is gathered.
 fn field(column: &Column) -> Field {
     let can_be_null = column.presence == Presence::Sometimes;
-    let data_type = match (column.kind, Source::of(column.id)) {
-        (Kind::String, Source::Rows) => DataType::Binary,
-        (kind, _) => kind.arrow(),
+    let data_type = match column.kind {
+        Kind::String => DataType::Binary,
+        kind => kind.arrow(),
     };
     Field::new(column.name, data_type, can_be_null)
-}
-
-/// Where a column's values come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// Each row has its own.
-    Rows,
-    /// From a few texts.
-    Names,
-}
-
-impl Source {
-    fn of(id: ColumnId) -> Self {
-        match id {
-            ColumnId::RequestId
-            | ColumnId::TraceId
-            | ColumnId::Tpl
-            | ColumnId::Line
-            | ColumnId::Raw => Self::Rows,
-            _ => Self::Names,
-        }
-    }
 }
 
 impl PageFill {
@@ -280,7 +417,7 @@ struct Batch {
     level: Vec<Option<Level>>,
     request_id: Texts,
     trace_id: Texts,
-    tpl: Texts,
+    tpl: Vec<Option<u64>>,
     line: Texts,
     raw: Texts,
     flags: Vec<i32>,
@@ -308,10 +445,7 @@ impl Batch {
         self.level.push(row.level);
         self.request_id.push(row.request_id.map(str::as_bytes));
         self.trace_id.push(row.trace_id.map(str::as_bytes));
-        match row.tpl {
-            Some(tpl) => self.tpl.push(Some(&tpl_digits(tpl))),
-            None => self.tpl.push(None),
-        }
+        self.tpl.push(row.tpl);
         let mut flags = Flags(row.flags.0 & !Flags::NOT_UTF8.0);
         match row.line {
             Some(line) if std::str::from_utf8(line).is_err() => {
@@ -345,13 +479,35 @@ impl Batch {
             || raw.is_full(self.rows, self.raw.page_bytes())
     }
 
+    /// A column's values, for columns of which each row has its own.
+    fn take(&mut self, id: ColumnId) -> Option<ArrayRef> {
+        let numbers =
+            |values: &mut Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(next_vec(values))) };
+        Some(match id {
+            ColumnId::Ts => times(&self.ts_ns),
+            ColumnId::TsNs => numbers(&mut self.ts_ns),
+            ColumnId::IngestTs => times(&self.ingest_ns),
+            ColumnId::Off => numbers(&mut self.off),
+            ColumnId::Len => numbers(&mut self.len),
+            ColumnId::RequestId => self.request_id.take(),
+            ColumnId::TraceId => self.trace_id.take(),
+            ColumnId::Line => self.line.take(),
+            ColumnId::Raw => self.raw.take(),
+            _ => return None,
+        })
+    }
+
     fn clear(&mut self) {
         self.rows = 0;
         if let Some(last) = self.runs.pop() {
             self.runs.clear();
             self.runs.push(Run { rows: 0, ..last });
         }
+        self.ingest_ns.clear();
+        self.epoch.clear();
         self.level.clear();
+        self.tpl.clear();
+        self.flags.clear();
     }
 }
 
@@ -407,11 +563,21 @@ impl Texts {
         self.bytes.len() + self.values * TEXT_LENGTH_BYTES
     }
 
-    fn take(&mut self, no_texts: &ArrayRef) -> ArrayRef {
-        let texts = mem::take(self);
+    fn take(&mut self) -> ArrayRef {
+        let next = Self {
+            bytes: Vec::with_capacity(self.bytes.len()),
+            ends: {
+                let mut ends = Vec::with_capacity(self.ends.len());
+                ends.push(0);
+                ends
+            },
+            valid: Vec::with_capacity(self.valid.len()),
+            values: 0,
+        };
+        let texts = mem::replace(self, next);
         let rows = texts.valid.len();
         if texts.values == 0 {
-            return no_texts.slice(0, rows);
+            return new_null_array(&DataType::Binary, rows);
         }
         let nulls = (texts.values < rows).then(|| NullBuffer::from(texts.valid));
         Arc::new(BinaryArray::new(
@@ -422,130 +588,13 @@ impl Texts {
     }
 }
 
-/// A batch's rows as arrays.
-struct Arrays {
-    /// For each row, which of the batch's runs it is in.
-    run_of_row: ScalarBuffer<i32>,
-    no_texts: ArrayRef,
-    no_names: ArrayRef,
-}
-
-impl Arrays {
-    fn new(batch: &Batch) -> Self {
-        let run_of_row: Vec<i32> = batch
-            .runs
-            .iter()
-            .zip(0..)
-            .flat_map(|(run, index)| iter::repeat_n(index, run.rows))
-            .collect();
-        Self {
-            run_of_row: ScalarBuffer::from(run_of_row),
-            no_texts: new_null_array(&DataType::Binary, batch.rows),
-            no_names: new_null_array(&DataType::Utf8, batch.rows),
-        }
-    }
-
-    /// A column's values, which are taken out of the batch.
-    fn column(&self, column: &Column, batch: &mut Batch) -> ArrayRef {
-        let no_texts = &self.no_texts;
-        let numbers =
-            |values: &mut Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(next_vec(values))) };
-        match column.id {
-            ColumnId::Ts => times(&batch.ts_ns),
-            ColumnId::TsNs => numbers(&mut batch.ts_ns),
-            ColumnId::IngestTs => {
-                let array = times(&batch.ingest_ns);
-                batch.ingest_ns.clear();
-                array
-            }
-            ColumnId::Role => self.names(batch, |origin| origin.role.as_deref()),
-            ColumnId::Env => self.names(batch, |origin| origin.env.as_deref()),
-            ColumnId::Job => self.names(batch, |origin| origin.job.as_deref()),
-            ColumnId::Instance => ints(batch, |origin| origin.instance),
-            ColumnId::TaskId => self.names(batch, |origin| origin.task_id.as_deref()),
-            ColumnId::Process => self.names(batch, |origin| origin.process.as_deref()),
-            ColumnId::Stream => self.names(batch, |origin| origin.stream.as_deref()),
-            ColumnId::Host => self.names(batch, |origin| origin.host.as_deref()),
-            ColumnId::Run => ints(batch, |origin| origin.run),
-            ColumnId::Src => self.names(batch, |origin| Some(&origin.src)),
-            ColumnId::Epoch => Arc::new(Int32Array::from(next_vec(&mut batch.epoch))),
-            ColumnId::Off => numbers(&mut batch.off),
-            ColumnId::Len => numbers(&mut batch.len),
-            ColumnId::Level => self.levels(&batch.level),
-            ColumnId::RequestId => batch.request_id.take(no_texts),
-            ColumnId::TraceId => batch.trace_id.take(no_texts),
-            ColumnId::GitSha => self.names(batch, |origin| origin.git_sha.as_deref()),
-            ColumnId::Tpl => batch.tpl.take(no_texts),
-            ColumnId::Line => batch.line.take(no_texts),
-            ColumnId::Raw => batch.raw.take(no_texts),
-            ColumnId::Flags => Arc::new(Int32Array::from(next_vec(&mut batch.flags))),
-        }
-    }
-
-    fn names<'b>(
-        &self,
-        batch: &'b Batch,
-        name: impl Fn(&'b Origin) -> Option<&'b str>,
-    ) -> ArrayRef {
-        let names: Vec<Option<&str>> = batch.runs.iter().map(|run| name(&run.origin)).collect();
-        if names.iter().all(Option::is_none) {
-            return Arc::clone(&self.no_names);
-        }
-        let nulls = names.contains(&None).then(|| {
-            let run_of_row = &self.run_of_row;
-            NullBuffer::new(BooleanBuffer::collect_bool(run_of_row.len(), |row| {
-                names[run_of_row[row] as usize].is_some()
-            }))
-        });
-        let names = names.iter().map(|name| name.unwrap_or_default());
-        dictionary(self.run_of_row.clone(), nulls, names)
-    }
-
-    fn levels(&self, levels: &[Option<Level>]) -> ArrayRef {
-        if levels.iter().all(Option::is_none) {
-            return Arc::clone(&self.no_names);
-        }
-        let keys: Vec<i32> = levels
-            .iter()
-            .map(|level| level.map_or(0, |level| level as i32))
-            .collect();
-        let nulls = levels.contains(&None).then(|| {
-            NullBuffer::new(BooleanBuffer::collect_bool(levels.len(), |row| {
-                levels[row].is_some()
-            }))
-        });
-        let names = Level::ALL.iter().map(|level| level.name());
-        dictionary(ScalarBuffer::from(keys), nulls, names)
-    }
-}
-
 /// The values, leaving room for as many.
 fn next_vec<T>(values: &mut Vec<T>) -> Vec<T> {
     let room = Vec::with_capacity(values.len());
     mem::replace(values, room)
 }
 
-/// A number of each run, for each of its rows.
-fn ints(batch: &Batch, int: impl Fn(&Origin) -> u32) -> ArrayRef {
-    let ints: Vec<i32> = batch
-        .runs
-        .iter()
-        .flat_map(|run| iter::repeat_n(int(&run.origin) as i32, run.rows))
-        .collect();
-    Arc::new(Int32Array::from(ints))
-}
-
 fn times(ns: &[i64]) -> ArrayRef {
     let ms: Vec<i64> = ns.iter().map(|&ns| floor_ms(ns)).collect();
     Arc::new(TimestampMillisecondArray::from(ms))
-}
-
-fn dictionary<'n>(
-    keys: ScalarBuffer<i32>,
-    nulls: Option<NullBuffer>,
-    names: impl Iterator<Item = &'n str>,
-) -> ArrayRef {
-    let keys = Int32Array::new(keys, nulls);
-    let names = StringArray::from_iter_values(names);
-    Arc::new(DictionaryArray::<Int32Type>::new(keys, Arc::new(names)))
 }

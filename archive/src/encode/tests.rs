@@ -1,5 +1,8 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ::parquet::arrow::ArrowWriter;
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::bloom_filter::Sbbf;
 use ::parquet::file::metadata::{
     PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
@@ -15,7 +18,7 @@ use crate::decode::{Filter, Lines, ObjectReader, OwnedRow, WantedJob, read_tiles
 use crate::identity::{AgentId, Incarnation};
 use crate::key::{Hour, ObjectKey};
 use crate::row::{Flags, Origin};
-use crate::schema::{COLUMNS, ColumnId, MAX_PAGE_ROWS};
+use crate::schema::{self, COLUMNS, ColumnId, Layout, MAX_PAGE_ROWS};
 
 const TS_NS: i64 = 1_767_585_600_123_456_789;
 
@@ -190,6 +193,123 @@ fn pages_of_long_lines_are_small() {
         read(Encoding::Parquet, &object, Filter::default()).len(),
         9000
     );
+}
+
+/// What the library says of an object's columns when it writes the same rows itself.
+fn by_library(object: &Bytes) -> ParquetMetaData {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(object.clone()).unwrap();
+    let schema = builder.schema().clone();
+    let reader = builder.with_batch_size(MAX_PAGE_ROWS).build().unwrap();
+    let properties = schema::writer_properties();
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).unwrap();
+    for batch in reader {
+        writer.write(&batch.unwrap()).unwrap();
+    }
+    metadata(&Bytes::from(writer.into_inner().unwrap()))
+}
+
+/// Columns with a dictionary are ours: they say of themselves what the library's would.
+#[test]
+fn key_columns_are_as_the_library_writes_them() {
+    let long = format!("www-{}-\u{e9}\u{e9}", "task".repeat(20));
+    let origins: Vec<Arc<Origin>> = (0..5_u32)
+        .map(|index| {
+            let mut one = (*origin("a", index)).clone();
+            one.role = (index != 1).then(|| format!("role-{}", 7 - index));
+            one.task_id = Some(format!("{long}{index}"));
+            one.process = None;
+            one.git_sha = (index == 4).then(|| "abc".to_owned());
+            one.run = index % 2;
+            one.instance = index.wrapping_sub(1);
+            Arc::new(one)
+        })
+        .collect();
+    for counts in [
+        [1, 0, 0, 0, 0],
+        [0, 7, 0, 0, 0],
+        [2048, 0, 0, 0, 0],
+        [3000, 5, 4000, 2043, 2100],
+    ] {
+        let mut random = 1_u64;
+        let mut all = Vec::new();
+        for (origin, count) in origins.iter().zip(counts) {
+            for index in 0..count {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let mut row = row(origin, index * 20, b"a line of the log");
+                row.level = Level::ALL.get((random >> 33) as usize % 9).copied();
+                row.tpl = ((random >> 40) & 7 > 0).then_some((random >> 50) << 50);
+                row.epoch = u32::from(index > 1500);
+                row.flags = Flags(if index % 50 > 20 {
+                    ((random >> 20) & 16) as u32
+                } else {
+                    0
+                });
+                all.push(row);
+            }
+        }
+        let options = WriteOptions {
+            min_group_rows: usize::MAX,
+            ..WriteOptions::default()
+        };
+        let (object, _) = write(Encoding::Parquet, &all, &options);
+        assert_eq!(read(Encoding::Parquet, &object, Filter::default()), all);
+        let (ours, theirs) = (metadata(&object), by_library(&object));
+        for column in COLUMNS {
+            if !matches!(column.layout, Layout::Runs | Layout::Dictionary) {
+                continue;
+            }
+            let at = column.id as usize;
+            let name = column.name;
+            let chunk = |metadata: &ParquetMetaData| {
+                let chunk = metadata.row_group(0).column(at);
+                (
+                    chunk.statistics().cloned(),
+                    chunk.num_values(),
+                    chunk.compression(),
+                    chunk.column_type(),
+                    chunk.encodings().collect::<BTreeSet<_>>(),
+                )
+            };
+            assert_eq!(chunk(&ours), chunk(&theirs), "{name}");
+            let index = |metadata: &ParquetMetaData| {
+                let index = &metadata.column_index().unwrap()[0][at];
+                let ranges = match index {
+                    ColumnIndexMetaData::BYTE_ARRAY(index) => {
+                        let pages = index.min_values_iter().zip(index.max_values_iter());
+                        format!("{:?}", pages.collect::<Vec<_>>())
+                    }
+                    ColumnIndexMetaData::INT32(index) => {
+                        let pages = index.min_values_iter().zip(index.max_values_iter());
+                        format!("{:?}", pages.collect::<Vec<_>>())
+                    }
+                    other => panic!("{other:?}"),
+                };
+                (
+                    ranges,
+                    index.null_counts().cloned(),
+                    index.get_boundary_order(),
+                )
+            };
+            assert_eq!(index(&ours), index(&theirs), "{name}");
+            assert_eq!(pages(&ours, column.id), pages(&theirs, column.id), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_large_dictionary_ends_its_group() {
+    let origin = origin("a", 0);
+    let all: Vec<OwnedRow> = (0..60_000)
+        .map(|index| OwnedRow {
+            tpl: Some(index),
+            ..row(&origin, index, b"")
+        })
+        .collect();
+    let (object, _) = write(Encoding::Parquet, &all, &WriteOptions::default());
+    assert_eq!(group_rows(&metadata(&object)).len(), 2);
+    assert_eq!(read(Encoding::Parquet, &object, Filter::default()), all);
 }
 
 #[test]
