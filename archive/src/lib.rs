@@ -4,6 +4,7 @@
 //! file are (source, epoch, offset, length): rows with one source and epoch tile the file, so that what is missing can be
 //! seen from the archive alone.
 
+pub mod checkpoint;
 mod civil;
 pub mod decode;
 pub mod encode;

@@ -2,6 +2,7 @@
 //!
 //! Owns what every store promises, and how one is opened. Nothing here retries: who knows what is at stake does.
 
+pub mod aws;
 pub mod dir;
 pub mod s3;
 pub mod settings;

@@ -22,6 +22,8 @@ pub enum Event {
     Rows(Vec<Row>),
     /// How far it is.
     Progress(Progress),
+    /// Something that a person should know while they wait, in one line: a fragment without full stop.
+    Note(String),
 }
 
 /// How far a statement is.

@@ -4,5 +4,11 @@
 //! name + parameters -catalogue-> Statement -engine (Athena | embedded)-> Event -output-> table | vertical | csv | json | parquet | chart
 //! ```
 
+pub mod athena;
+pub mod estimate;
 pub mod event;
+pub mod freshness;
+pub mod publish;
+pub mod retry;
 pub mod rows;
+pub mod setup;

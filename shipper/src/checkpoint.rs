@@ -6,17 +6,19 @@
 //! checks that ([`crate::agent::Agent::outstanding`] is empty), since only the caller has the moment.
 //!
 //! It holds no byte of any log: what is masked in rows must not come back here.
+//!
+//! The frame of the format, which other readers share, is `archive`'s.
 
-use std::io::{self, BufWriter, Read as _, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 
+use archive::checkpoint::{Unreadable, VERSION, limit, unpack};
 use archive::key::{self, checkpoint_key, parse_checkpoint};
 use archive::listing::ListError;
 use archive::store::{MAX_GET_BYTES, digest};
 use archive::{AgentId, Hour, Incarnation, Store, StoreError};
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -27,17 +29,7 @@ use crate::rows::RowState;
 use crate::spool::Description;
 use crate::state::Identity;
 
-/// The version of the text. A later one that an older reader would misunderstand raises it.
-const VERSION: u32 = 1;
-
-/// The largest checkpoint that is written or read, in bytes as they lie in the archive.
-pub const MAX_PACKED_BYTES: u64 = 32 << 20;
-
-/// The largest checkpoint that is written or read, in bytes of its text.
-pub const MAX_TEXT_BYTES: u64 = 256 << 20;
-
-/// How many checkpoints are tried, from the latest back, in checkpoints: damaged ones are passed over.
-pub const MAX_TRIED: usize = 24;
+pub use archive::checkpoint::{MAX_PACKED_BYTES, MAX_TEXT_BYTES, MAX_TRIED};
 
 /// The most keys of an agent's own that are listed, in keys: more than a thousand years of checkpoints.
 pub const MAX_KEYS: usize = 10_000_000;
@@ -200,12 +192,6 @@ fn is_open(phase: &str) -> bool {
     phase == OPEN
 }
 
-/// What of any version of a checkpoint can be read.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
-}
-
 /// When a checkpoint is made, and what it promises.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment<'a> {
@@ -290,19 +276,7 @@ impl Checkpoint {
     /// Reads what [`Checkpoint::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let garbled = |what: String| CheckpointError::Garbled(what);
-        limit(bytes.len() as u64, MAX_PACKED_BYTES)?;
-        let mut text = Vec::new();
-        let mut unpacked = GzDecoder::new(bytes).take(MAX_TEXT_BYTES + 1);
-        unpacked
-            .read_to_end(&mut text)
-            .map_err(|error| garbled(error.to_string()))?;
-        limit(text.len() as u64, MAX_TEXT_BYTES)?;
-        // The version first: what else is there is that version's matter.
-        let Versioned { version } =
-            serde_json::from_slice(&text).map_err(|error| garbled(error.to_string()))?;
-        if version > VERSION {
-            return Err(CheckpointError::Version(version));
-        }
+        let text = unpack(bytes)?;
         let json: Json<Vec<JsonLog>> =
             serde_json::from_slice(&text).map_err(|error| garbled(error.to_string()))?;
         let mut logs = Vec::with_capacity(json.logs.len());
@@ -329,11 +303,14 @@ impl Checkpoint {
     }
 }
 
-fn limit(bytes: u64, max: u64) -> Result<(), CheckpointError> {
-    if bytes > max {
-        return Err(CheckpointError::TooLarge { bytes, max });
+impl From<Unreadable> for CheckpointError {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::TooLarge { bytes, max } => Self::TooLarge { bytes, max },
+            Unreadable::Garbled(what) => Self::Garbled(what),
+            Unreadable::Version(version) => Self::Version(version),
+        }
     }
-    Ok(())
 }
 
 impl Mark {
@@ -589,6 +566,15 @@ mod tests {
             "_state/v1/agents/00000000000000ff/checkpoint-1970-01-01-10"
         );
         assert_eq!(read.logs[1].source.as_str(), "00000000000000ff-9-34");
+        // What other readers see of it.
+        let standing = archive::checkpoint::Standing::read(&bytes).expect("read");
+        assert_eq!(standing.agent, checkpoint.agent);
+        assert_eq!(standing.incarnation, checkpoint.incarnation);
+        assert_eq!(standing.host, checkpoint.host);
+        assert_eq!(standing.written_ns, checkpoint.written_ns);
+        assert_eq!(standing.complete_until_ns, checkpoint.complete_until_ns);
+        let logs = archive::checkpoint::Logs { open: 2, ended: 2 };
+        assert_eq!(standing.logs, logs);
         // No byte of a log is in it.
         let mut log = log(1, 10, Phase::Open);
         log.seen.extend(b"swordfish");

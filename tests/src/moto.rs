@@ -1,8 +1,9 @@
-//! S3 as moto has it, a server in Python that is not ours: what the store sends is judged by others' understanding of it.
+//! S3 and Athena as moto has them, a server in Python that is not ours: what we send is judged by others' understanding of it.
+//! Its Athena runs no SQL: answers are laid ready with [`Moto::tell`].
 //!
 //! Owns the process. The library is put in place by `scripts/test-packages.sh`; the script is `tests/moto/server.py`.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -66,6 +67,30 @@ impl Moto {
             "[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = not-a-secret\n";
         std::fs::write(server.folder.path().join("credentials"), text)?;
         Ok(server)
+    }
+
+    /// Its address.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Tells it what to do, by its own interface: a path below `/moto-api/`, and JSON.
+    pub fn tell(&self, path: &str, body: &serde_json::Value) -> Result<()> {
+        let host = self.endpoint.trim_start_matches("http://");
+        let body = body.to_string();
+        let mut stream = std::net::TcpStream::connect(host).context("moto")?;
+        let request = format!(
+            "POST /moto-api/{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes())?;
+        let mut status = String::new();
+        BufReader::new(stream).read_line(&mut status)?;
+        if status.split(' ').nth(1) != Some("201") {
+            bail!("moto took no {path}: {status}");
+        }
+        Ok(())
     }
 
     /// What a store has to be told to come here.

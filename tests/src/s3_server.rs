@@ -378,10 +378,11 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// Serves until this is dropped; then all connections go with it.
-async fn serve<A, F>(listener: TcpListener, answer: A)
+pub(crate) async fn serve<A, F, B>(listener: TcpListener, answer: A)
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Result<Response<Outgoing>, Broken>> + Send + 'static,
+    F: Future<Output = Result<Response<B>, Broken>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let mut connections = JoinSet::new();
     loop {
@@ -468,7 +469,7 @@ async fn answer(
 
 /// The connection is to be broken.
 #[derive(Debug)]
-struct Broken;
+pub(crate) struct Broken;
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

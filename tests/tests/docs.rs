@@ -419,6 +419,9 @@ fn each_outside_library_has_its_place() {
         ),
         nowhere
     );
+    let athena = ["queries/src/athena.rs"];
+    assert_eq!(namings("queries", "aws_sdk_athena", &athena), nowhere);
+    assert_ne!(namings("queries/src", "aws_sdk_athena", &[]), nowhere);
     for outside in ["russh", "crossterm", "rustix", "tokio", "hyper"] {
         assert_eq!(namings("joblog", outside, &[]), nowhere);
     }

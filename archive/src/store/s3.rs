@@ -24,19 +24,15 @@ use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::sts::AssumeRoleProvider;
-use aws_config::{BehaviorVersion, SdkConfig};
-use aws_credential_types::provider::error::CredentialsError;
+use aws_config::BehaviorVersion;
 use aws_lc_rs::digest::{Context as Hash, SHA256};
-use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    ConfigBag, Intercept, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation,
     RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
@@ -54,7 +50,7 @@ use tokio::time::timeout;
 use super::settings::{Addressing, Checksums, StorageClass};
 use super::{
     Body, Conditional, Digest, Failure, Head, Listed, MAX_GET_BYTES, MAX_KEY_BYTES,
-    MAX_OBJECT_BYTES, PROBE_BODIES, Page, Pending, Put, Root, S3Settings, Store, StoreError,
+    MAX_OBJECT_BYTES, PROBE_BODIES, Page, Pending, Put, Root, S3Settings, Store, StoreError, aws,
     digest,
 };
 
@@ -63,9 +59,6 @@ const DIGEST_NAME: &str = "sha256";
 
 /// What the keys of the state begin with, which never have another storage class than `STANDARD`.
 const STATE_PREFIX: &str = "_state/";
-
-/// The region that requests are signed for where nobody names one and an endpoint is set: what other makes expect.
-const DEFAULT_REGION: &str = "us-east-1";
 
 /// How much of a body is read and sent at a time, in bytes.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -160,35 +153,9 @@ impl S3Store {
     /// Reads the configuration and the credentials. Asks instance and token services where it comes to that, never the bucket.
     async fn connect(&self) -> Result<Client, Refused> {
         let settings = &self.settings;
-        let mut regions = RegionProviderChain::first_try(settings.region.clone().map(Region::new));
-        if settings.region.is_none() {
-            regions = regions.or_default_provider();
-            if settings.endpoint.is_some() {
-                regions = regions.or_else(Region::from_static(DEFAULT_REGION));
-            }
-        }
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .time_source(self.clock.clone())
-            .region(regions);
-        if let Some(profile) = &settings.profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(path) = &settings.credentials_file {
-            loader = loader.profile_files(
-                EnvConfigFiles::builder()
-                    .include_default_config_file(true)
-                    .with_file(EnvConfigFileKind::Credentials, path)
-                    .build(),
-            );
-        }
-        let shared = loader.load().await;
-        if shared.region().is_none() {
-            return Err(Refused {
-                kind: Failure::Other,
-                cause: "no region is set: neither here nor in environment, profile or instance"
-                    .into(),
-            });
-        }
+        let loader =
+            aws_config::defaults(BehaviorVersion::latest()).time_source(self.clock.clone());
+        let shared = aws::load(settings, loader).await.map_err(other)?;
         let mut config = aws_sdk_s3::config::Builder::from(&shared)
             .retry_config(RetryConfig::disabled())
             // Progress is watched here; see `watched`.
@@ -220,30 +187,7 @@ impl S3Store {
         if let Some(endpoint) = &settings.endpoint {
             config = config.endpoint_url(endpoint);
         }
-        if let Some(arn) = &settings.role_arn {
-            config = config.credentials_provider(self.role(arn, shared).await);
-        }
         Ok(Client::from_conf(config.build()))
-    }
-
-    /// What assumes the role with the credentials found so far.
-    async fn role(&self, arn: &str, shared: SdkConfig) -> AssumeRoleProvider {
-        let base = shared.credentials_provider();
-        let mut builder = shared.into_builder();
-        if let Some(endpoint) = &self.settings.sts_endpoint {
-            builder.set_endpoint_url(Some(endpoint.clone()));
-        }
-        let mut role = AssumeRoleProvider::builder(arn).configure(&builder.build());
-        if let Some(id) = &self.settings.external_id {
-            role = role.external_id(id);
-        }
-        if let Some(name) = &self.settings.session_name {
-            role = role.session_name(name);
-        }
-        match base {
-            Some(base) => role.build_from_provider(base).await,
-            None => role.build().await,
-        }
     }
 
     /// Runs an operation until it is done or nothing has moved for too long, and tells how it failed.
@@ -702,7 +646,7 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let Some(response) = error.raw_response() else {
-        let kind = if of_credentials(&error) {
+        let kind = if aws::of_credentials(&error) {
             Failure::Denied
         } else {
             match &error {
@@ -806,18 +750,6 @@ fn classify(status: u16, code: Option<&str>, skewed: bool) -> Failure {
         507 => Failure::Full,
         _ => Failure::Other,
     }
-}
-
-/// Whether a request was not even sent, for want of credentials.
-fn of_credentials(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<CredentialsError>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 /// The code in the XML of an error; none if it is no such text.
