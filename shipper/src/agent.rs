@@ -2,7 +2,12 @@
 //! by the end of the process, and the next start goes on from what is on the disk.
 //!
 //! The order of the steps is the promise: pin, cut, stage, plan, put, commit. Putting is done elsewhere (`upload`), since it waits
-//! for the network; this hands out what is planned and is told what is in the archive.
+//! for the network; this hands out what is planned and is told what is in the archive. What truncations and copies come to is
+//! settled in `settle`; files are let go, or given up, in `let_go`, and copied before they are truncated again in `read_ahead`.
+
+mod let_go;
+mod read_ahead;
+mod settle;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -16,7 +21,6 @@ use archive::Origin;
 use crate::batch::{self, Built, End, LastLine, Piece, Trouble};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::copies::{self, MAX_SCANS_IN_DOUBT};
 use crate::cut::{self, QUANTUM_BYTES, Urgency, Waiting};
 use crate::file_id::{FileId, FileStat, Src};
 use crate::health::Pause;
@@ -27,8 +31,9 @@ use crate::objects::{Naming, Objects, ObjectsError};
 use crate::rows::AgeRule;
 use crate::rules::{Certainty, Rules};
 use crate::scan::{Answer, Scanner, Seen, Summary};
-use crate::spool::{Description, Pin, PinKind, Spool, SpoolError, Unlinked};
+use crate::spool::{Description, Pin, PinKind, SideCopy, Spool, SpoolError, Unlinked};
 use crate::state::{Identity, Plan, Planned, State, StateError};
+use settle::PlannedLogs;
 
 /// The folder of staged objects, below the state folder.
 pub const STAGING: &str = "staging";
@@ -56,6 +61,8 @@ pub enum Step {
     Unpinned,
     /// A log was found truncated, and the state has its next epoch.
     Truncated,
+    /// What is new of files that were truncated before is copied.
+    ReadAhead,
 }
 
 /// Is asked at each step whether to go on. The agent of a person always does.
@@ -131,6 +138,8 @@ pub struct Counts {
     pub read_bytes: u64,
     /// Rows.
     pub rows: u64,
+    /// Rows whose line had a time that cannot be right.
+    pub times_substituted: u64,
     /// Bytes that the planned rows stand for.
     pub planned_bytes: u64,
     /// Bytes that are lost, by cause.
@@ -225,9 +234,6 @@ struct Waits {
     since_ns: i64,
 }
 
-/// Logs of which something is planned, by the folder that they were found in.
-type PlannedLogs = HashMap<PathBuf, Vec<LogKey>>;
-
 /// The agent.
 pub struct Agent {
     config: Arc<Config>,
@@ -247,6 +253,10 @@ pub struct Agent {
     copies: HashMap<Src, LogKey>,
     /// Logs whose files were found truncated, until the next scan tells whether there is a copy.
     truncated: HashSet<LogKey>,
+    /// What was read ahead of logs whose files were truncated before.
+    side_copies: HashMap<LogKey, SideCopy>,
+    /// Why reading ahead failed the last time, if it did.
+    ahead_trouble: Option<String>,
     waits: HashMap<LogKey, Waits>,
     done: HashSet<Arc<Path>>,
     scans: u64,
@@ -285,6 +295,8 @@ impl Agent {
             logs: BTreeMap::new(),
             copies: HashMap::new(),
             truncated: HashSet::new(),
+            side_copies: HashMap::new(),
+            ahead_trouble: None,
             waits: HashMap::new(),
             done: HashSet::new(),
             scans: 0,
@@ -315,6 +327,7 @@ impl Agent {
         for (pin, description) in listing.pins {
             agent.resume(pin, description, &planned);
         }
+        agent.resume_side_copies()?;
         agent.look(Looked::All);
         Ok(agent)
     }
@@ -366,23 +379,6 @@ impl Agent {
         };
         self.scanner.know(pin.id.inode(), Some(&description.path));
         self.hold(pin, description, planned);
-    }
-
-    /// The logs in these folders of which something is planned: a file that comes there later may be a copy of one.
-    fn planned_in(&self, folders: &HashSet<PathBuf>) -> PlannedLogs {
-        let mut planned = PlannedLogs::new();
-        if folders.is_empty() {
-            return planned;
-        }
-        for log in self.logs.values().filter(|log| log.offset > 0) {
-            if let Some(folder) = log.description.path.parent()
-                && folders.contains(folder)
-            {
-                let keys = planned.entry(folder.to_owned()).or_default();
-                keys.push(log.key.clone());
-            }
-        }
-        planned
     }
 
     /// The log that is read from this file as itself: that of its latest epoch.
@@ -450,42 +446,6 @@ impl Agent {
         );
     }
 
-    /// Whether a file that is not known begins with what is planned of another log.
-    fn recognise(
-        &self,
-        pin: &Pin,
-        description: &Description,
-        stat: Option<&FileStat>,
-        planned: &PlannedLogs,
-    ) -> Reads {
-        let own = Reads::Log(LogKey {
-            src: pin.src.clone(),
-            epoch: 0,
-        });
-        let near = description
-            .path
-            .parent()
-            .and_then(|folder| planned.get(folder));
-        let (Some(stat), Some(near)) = (stat, near) else {
-            return own;
-        };
-        let Ok(file) = pin.open() else {
-            return own;
-        };
-        let mut logs = near.iter().filter_map(|key| self.logs.get(key));
-        let original = logs.find(|log| {
-            log.phase == Phase::Open
-                && log.source == log.key.src
-                && log.key.src != pin.src
-                && copies::are_near(log, description)
-                && copies::begins_with(&file, stat.size, log).unwrap_or(false)
-        });
-        match original {
-            Some(log) => Reads::InDoubt(log.key.clone(), MAX_SCANS_IN_DOUBT),
-            None => own,
-        }
-    }
-
     /// Walks the folders, pins what is new, and settles what truncations came to.
     pub fn scan(&mut self, agent_state: Option<Arc<AgentState>>) -> Result<Summary, AgentError> {
         let now_ns = self.clock.wall_ns();
@@ -533,105 +493,11 @@ impl Agent {
         self.settle_doubts();
         self.settle_truncations()?;
         self.give_up_vanished();
+        self.read_ahead()?;
         if let Some(error) = failed {
             return Err(error.into());
         }
         Ok(summary)
-    }
-
-    /// Files in doubt become copies of a truncated log, or files of their own after a while.
-    fn settle_doubts(&mut self) {
-        let mut copies = Vec::new();
-        let mut own = Vec::new();
-        for (src, held) in &mut self.held {
-            let Reads::InDoubt(key, left) = &mut held.reads else {
-                continue;
-            };
-            if self.truncated.contains(key) {
-                copies.push((src.clone(), key.clone()));
-            } else if *left == 0 || !self.logs.contains_key(key) {
-                own.push(src.clone());
-            } else {
-                *left -= 1;
-            }
-        }
-        for (src, key) in copies {
-            // Two copies of one log: the first is its end, the other one a file.
-            let taken = self.logs.get(&key).is_none_or(|log| log.source != key.src);
-            let begins = || {
-                let held = &self.held[&src];
-                let size = held.pin.stat()?.size;
-                copies::begins_with(&held.pin.open()?, size, &self.logs[&key])
-            };
-            if taken || !begins().unwrap_or(false) {
-                own.push(src);
-                continue;
-            }
-            let log = self.logs.get_mut(&key).expect("it was found");
-            log.source = src.clone();
-            log.phase = Phase::Draining;
-            self.copies.insert(src.clone(), key.clone());
-            self.counts.copies += 1;
-            self.held.get_mut(&src).expect("it is held").reads = Reads::Log(key);
-        }
-        for src in own {
-            let held = self.held.get_mut(&src).expect("it is held");
-            let key = LogKey { src, epoch: 0 };
-            held.reads = Reads::Log(key.clone());
-            let description = held.description.clone();
-            self.logs
-                .entry(key)
-                .or_insert_with(|| Log::new(description));
-        }
-    }
-
-    /// Truncated logs get their next epoch; what is left of the old one comes from its copy or is given up.
-    fn settle_truncations(&mut self) -> Result<(), AgentError> {
-        if self.truncated.is_empty() {
-            return Ok(());
-        }
-        let mut changed = Vec::new();
-        for key in std::mem::take(&mut self.truncated) {
-            let Some(log) = self.logs.get_mut(&key) else {
-                continue;
-            };
-            if log.phase == Phase::Open {
-                log.phase = Phase::Lost(log.size.max(log.offset), Loss::Truncated);
-            }
-            let next = log.after_truncation();
-            self.waits.remove(&key);
-            changed.push(log.clone());
-            changed.push(next.clone());
-            if let Some(held) = self.held.get_mut(&key.src) {
-                held.reads = Reads::Log(next.key.clone());
-            }
-            self.logs.insert(next.key.clone(), next);
-            self.counts.truncations += 1;
-        }
-        self.state.set_logs(&changed)?;
-        self.step(Step::Truncated)
-    }
-
-    /// Logs whose files could not be linked and are not found again are gone.
-    fn give_up_vanished(&mut self) {
-        if self.scans != 1 {
-            return;
-        }
-        let mut gone = Vec::new();
-        for log in self.logs.values_mut() {
-            if matches!(log.phase, Phase::Open | Phase::Draining)
-                && !self.held.contains_key(&log.source)
-            {
-                log.phase = Phase::Lost(log.size.max(log.offset), Loss::Vanished);
-                gone.push(format!(
-                    "{}: gone while no agent ran; what was not shipped is lost",
-                    log.description.path.display()
-                ));
-            }
-        }
-        for message in gone {
-            self.tell(message);
-        }
     }
 
     /// Looks how large the files are that changed lately.
@@ -646,71 +512,17 @@ impl Agent {
             if which == Looked::Hot && now_ns.saturating_sub(held.grown_ns) > HOT_NS {
                 continue;
             }
-            let stat = match held.pin.stat() {
-                Ok(stat) => stat,
-                Err(error) => {
-                    if let Reads::Log(key) = &held.reads
-                        && let Some(log) = self.logs.get_mut(key)
-                        && matches!(log.phase, Phase::Open | Phase::Draining)
-                    {
-                        log.phase = Phase::Lost(log.size.max(log.offset), Loss::Vanished);
-                        messages.push(format!(
-                            "{}: its pin is gone ({error}); what was not shipped is lost",
-                            held.description.path.display()
-                        ));
-                    }
-                    continue;
-                }
-            };
-            let before = held.stat.replace(stat);
-            if before.is_none_or(|before| before.size != stat.size) {
-                held.changed_ns = now_ns;
-                held.grown_ns = now_ns;
-            }
-            let Reads::Log(key) = &held.reads else {
-                continue;
-            };
-            let Some(log) = self.logs.get_mut(key) else {
-                continue;
-            };
-            // What it was before is known; what it is now is another epoch's.
-            if self.truncated.contains(key) {
-                continue;
-            }
-            let is_own = log.source == log.key.src;
-            match log.phase {
-                Phase::Open if is_own && stat.size < log.size.max(log.offset) => {
-                    self.truncated.insert(key.clone());
-                }
-                // It was truncated and has grown beyond what it was.
-                Phase::Open if is_own && stat.size != log.size && !still_is(&held.pin, log) => {
-                    self.truncated.insert(key.clone());
-                }
-                Phase::Open => log.size = stat.size,
-                // Written to after its end: it goes on.
-                Phase::Ended if stat.size > log.offset => {
-                    log.phase = if is_own { Phase::Open } else { Phase::Draining };
-                    log.size = stat.size;
-                }
-                Phase::Ended if is_own && stat.size < log.offset => {
-                    log.phase = Phase::Open;
-                    self.truncated.insert(key.clone());
-                }
-                Phase::Draining | Phase::Lost(..) | Phase::Ended => {}
-            }
-            held.behind_ns = match log.behind() {
-                0 => None,
-                _ => held.behind_ns.or(Some(now_ns)),
-            };
+            messages.extend(look_at(
+                held,
+                &mut self.logs,
+                &self.side_copies,
+                &mut self.truncated,
+                now_ns,
+            ));
         }
         for message in messages {
             self.tell(message);
         }
-    }
-
-    /// Whether a truncation waits for a scan.
-    pub fn wants_scan(&self) -> bool {
-        !self.truncated.is_empty()
     }
 
     /// Bytes that are known of and not planned.
@@ -820,22 +632,6 @@ impl Agent {
         }
     }
 
-    /// The logs that another file begins like and may be the copy of: they must not get longer than the copy meanwhile.
-    fn doubted(&self) -> HashSet<LogKey> {
-        let doubts = self.held.values().filter_map(|held| match &held.reads {
-            Reads::InDoubt(key, _) => Some(key.clone()),
-            Reads::Log(_) => None,
-        });
-        doubts.collect()
-    }
-
-    /// Whether a file is waited for that may be a copy: another scan is wanted.
-    pub fn has_doubts(&self) -> bool {
-        self.held
-            .values()
-            .any(|held| matches!(held.reads, Reads::InDoubt(..)))
-    }
-
     fn is_overdue(&self, waits: &Waits, now_ns: i64) -> bool {
         now_ns.saturating_sub(waits.since_ns) >= nanos(self.config.unfinished_line)
     }
@@ -909,7 +705,13 @@ impl Agent {
             incarnation: self.identity.incarnation,
         };
         let objects = Objects::new(naming, self.identity.next_seq);
-        let built = batch::build(pieces, &mut self.makers, objects, now_ns)?;
+        let built = batch::build(pieces, &mut self.makers, objects, now_ns);
+        if built.is_err() {
+            // The same rows are made again.
+            self.makers.take_redacted();
+            self.makers.take_substituted();
+        }
+        let built = built?;
         self.step(Step::Staged)?;
         Ok(built)
     }
@@ -950,9 +752,10 @@ impl Agent {
             self.waits.insert(key, Waits { since_ns, ..waits });
         }
         self.counts.read_bytes += built.read_bytes;
-        for (cause, bytes) in built.lost {
+        for (cause, bytes) in built.lost.into_iter().filter(|(_, bytes)| *bytes > 0) {
             *self.counts.lost.entry(cause).or_default() += bytes;
         }
+        self.counts.times_substituted += self.makers.take_substituted();
         let redacted = self.makers.take_redacted();
         self.counts.redacted.resize(redacted.len(), 0);
         for (sum, count) in self.counts.redacted.iter_mut().zip(redacted) {
@@ -997,92 +800,6 @@ impl Agent {
         }
     }
 
-    /// Lets go of files that are finished, and forgets their logs.
-    fn let_go(&mut self) -> Result<(), AgentError> {
-        self.forget_closed_epochs()?;
-        let finished: Vec<Src> = self
-            .held
-            .iter()
-            .filter(|(_, held)| {
-                let Reads::Log(key) = &held.reads else {
-                    return false;
-                };
-                self.logs
-                    .get(key)
-                    .is_some_and(|log| log.phase == Phase::Ended)
-                    && held.stat.is_some_and(|stat| held.pin.is_last(&stat))
-            })
-            .map(|(src, _)| src.clone())
-            .collect();
-        for src in finished {
-            let held = &self.held[&src];
-            // What was written since the last row is another batch's.
-            let Reads::Log(key) = held.reads.clone() else {
-                continue;
-            };
-            let grown = held
-                .pin
-                .stat()
-                .is_ok_and(|stat| stat.size > self.logs[&key].offset);
-            if grown {
-                continue;
-            }
-            let held = self.held.remove(&src).expect("it is held");
-            self.scanner.forget(held.pin.id.inode());
-            self.spool.unpin(held.pin)?;
-            self.step(Step::Unpinned)?;
-            let keys: Vec<LogKey> = self
-                .logs
-                .values()
-                .filter(|log| log.source == src && log.phase == Phase::Ended)
-                .map(|log| log.key.clone())
-                .collect();
-            self.forget(&keys)?;
-        }
-        // Logs without a pin that have ended: nothing can come of them.
-        let orphans: Vec<LogKey> = self
-            .logs
-            .values()
-            .filter(|log| {
-                log.phase == Phase::Ended && !self.held.contains_key(&log.source) && self.scans > 0
-            })
-            .map(|log| log.key.clone())
-            .collect();
-        self.forget(&orphans)
-    }
-
-    /// Epochs that have ended are of no use once there is a later one.
-    fn forget_closed_epochs(&mut self) -> Result<(), AgentError> {
-        let closed: Vec<LogKey> = self
-            .logs
-            .values()
-            .filter(|log| {
-                log.phase == Phase::Ended
-                    && log.source == log.key.src
-                    && self.logs.contains_key(&LogKey {
-                        src: log.key.src.clone(),
-                        epoch: log.key.epoch + 1,
-                    })
-            })
-            .map(|log| log.key.clone())
-            .collect();
-        self.forget(&closed)
-    }
-
-    fn forget(&mut self, keys: &[LogKey]) -> Result<(), AgentError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        self.state.forget(keys)?;
-        for key in keys {
-            if let Some(log) = self.logs.remove(key) {
-                self.copies.remove(&log.source);
-            }
-            self.waits.remove(key);
-        }
-        Ok(())
-    }
-
     /// Why nothing may be read now.
     fn pause(&self) -> Result<Option<Pause>, AgentError> {
         if self.staged_bytes() >= self.config.state.staging_bytes {
@@ -1103,58 +820,6 @@ impl Agent {
 
     fn staged_bytes(&self) -> u64 {
         self.outstanding.values().map(|planned| planned.len).sum()
-    }
-
-    /// Gives up the oldest files that only we hold while they take more than they may.
-    fn enforce_cap(&mut self) -> Result<(), AgentError> {
-        let mut only_ours: Vec<(i64, u64, u64, LogKey)> = self
-            .held
-            .values()
-            .filter_map(|held| {
-                let stat = held.stat.filter(|stat| held.pin.is_last(stat))?;
-                let Reads::Log(key) = &held.reads else {
-                    return None;
-                };
-                Some((stat.mtime_ns, stat.disk_bytes, stat.id.dev, key.clone()))
-            })
-            .collect();
-        if only_ours.is_empty() {
-            return Ok(());
-        }
-        only_ours.sort();
-        let mut messages = Vec::new();
-        for usage in self.spool.usage()? {
-            let cap = self.config.spool.cap.on(usage.size_bytes);
-            let mut sum: u64 = only_ours
-                .iter()
-                .filter(|(_, _, dev, _)| *dev == usage.dev)
-                .map(|(_, bytes, _, _)| bytes)
-                .sum();
-            for (_, bytes, dev, key) in &only_ours {
-                if sum <= cap {
-                    break;
-                }
-                if *dev != usage.dev {
-                    continue;
-                }
-                let Some(log) = self.logs.get_mut(key) else {
-                    continue;
-                };
-                if matches!(log.phase, Phase::Open | Phase::Draining) {
-                    log.phase = Phase::Lost(log.size.max(log.offset), Loss::SpoolFull);
-                    messages.push(format!(
-                        "{}: given up, {} bytes not shipped: the spool holds more than {cap} bytes",
-                        log.description.path.display(),
-                        log.behind()
-                    ));
-                }
-                sum = sum.saturating_sub(*bytes);
-            }
-        }
-        for message in messages {
-            self.tell(message);
-        }
-        Ok(())
     }
 
     /// What is planned and not known to be in the archive.
@@ -1282,11 +947,90 @@ enum Looked {
     All,
 }
 
-/// Whether the file still is what was read of it; yes if it cannot be read now.
-fn still_is(pin: &Pin, log: &Log) -> bool {
-    log.seen.tail.is_empty() || pin.open().map_or(true, |file| batch::is_still(&file, log))
+/// Looks at one file: its size, and whether it was truncated. Gives what is to be told.
+fn look_at(
+    held: &mut Held,
+    logs: &mut BTreeMap<LogKey, Log>,
+    side_copies: &HashMap<LogKey, SideCopy>,
+    truncated: &mut HashSet<LogKey>,
+    now_ns: i64,
+) -> Option<String> {
+    let stat = match held.pin.stat() {
+        Ok(stat) => stat,
+        Err(error) => {
+            if let Reads::Log(key) = &held.reads
+                && let Some(log) = logs.get_mut(key)
+                && matches!(log.phase, Phase::Open | Phase::Draining)
+            {
+                log.phase = Phase::Lost(log.size.max(log.offset), Loss::Vanished);
+                return Some(format!(
+                    "{}: its pin is gone ({error}); what was not shipped is lost",
+                    held.description.path.display()
+                ));
+            }
+            return None;
+        }
+    };
+    let before = held.stat.replace(stat);
+    if before.is_none_or(|before| before.size != stat.size) {
+        held.changed_ns = now_ns;
+        held.grown_ns = now_ns;
+    }
+    let is_written = before.is_none_or(|before| before.mtime_ns != stat.mtime_ns);
+    let Reads::Log(key) = &held.reads else {
+        return None;
+    };
+    let log = logs.get_mut(key)?;
+    // What it was before is known; what it is now is another epoch's.
+    if truncated.contains(key) {
+        return None;
+    }
+    let is_own = log.source == log.key.src;
+    match log.phase {
+        Phase::Open if is_own && stat.size < log.size.max(log.offset) => {
+            truncated.insert(key.clone());
+        }
+        // It was truncated and has grown to what it was, or beyond.
+        Phase::Open
+            if is_own
+                && (is_written || stat.size != log.size)
+                && !still_is(&held.pin, log, side_copies.get(key)) =>
+        {
+            truncated.insert(key.clone());
+        }
+        Phase::Open => log.size = stat.size,
+        // Written to after its end: it goes on.
+        Phase::Ended if stat.size > log.offset => {
+            log.phase = if is_own { Phase::Open } else { Phase::Draining };
+            log.size = stat.size;
+        }
+        Phase::Ended if is_own && stat.size < log.offset => {
+            log.phase = Phase::Open;
+            truncated.insert(key.clone());
+        }
+        Phase::Draining | Phase::Lost(..) | Phase::Ended => {}
+    }
+    held.behind_ns = match log.behind() {
+        0 => None,
+        _ => held.behind_ns.or(Some(now_ns)),
+    };
+    None
+}
+
+/// Whether the file still is what was read of it, or copied from it; yes if it cannot be read now.
+fn still_is(pin: &Pin, log: &Log, copy: Option<&SideCopy>) -> bool {
+    let copy = copy.filter(|copy| copy.continues(log));
+    if log.seen.tail.is_empty() && copy.is_none() {
+        return true;
+    }
+    pin.open().map_or(true, |file| {
+        batch::is_still(&file, log) && copy.is_none_or(|copy| copy.agrees_with(&file))
+    })
 }
 
 fn nanos(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use archive::Encoding;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// Where the configuration is if nothing else is said.
@@ -153,7 +154,10 @@ pub struct FleetArgs {
     /// The age at which a batch closes, in seconds [default: 300]
     #[arg(long, value_name = "SECONDS", requires = "cost", conflicts_with = "path", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub flush: Option<u32>,
-    /// Bytes of logs for each byte of an object [default: 6]
+    /// How rows are written: `parquet` or `ndjson` [default: parquet]
+    #[arg(long, value_name = "E", requires = "cost", conflicts_with = "path", value_parser = encoding)]
+    pub encoding: Option<Encoding>,
+    /// Bytes of logs for each byte of an object [default: 8.2 of parquet, 5.1 of ndjson]
     #[arg(long, value_name = "X", requires = "cost", conflicts_with = "path", value_parser = ratio)]
     pub ratio: Option<f64>,
 }
@@ -280,6 +284,14 @@ impl FromStr for HourText {
 
 fn kilobytes(text: &str) -> Result<f64, String> {
     number_within(text, 0.0, 1e9)
+}
+
+fn encoding(text: &str) -> Result<Encoding, String> {
+    match text {
+        "parquet" => Ok(Encoding::Parquet),
+        "ndjson" => Ok(Encoding::Ndjson),
+        _ => Err("it is parquet or ndjson".to_owned()),
+    }
 }
 
 fn ratio(text: &str) -> Result<f64, String> {

@@ -14,7 +14,7 @@ use rustix::fs::SeekFrom;
 
 use crate::beneath;
 use crate::file_id::FileStat;
-use crate::log::{Crc, Log, LogKey, Loss, Phase, Seen, TAIL_BYTES};
+use crate::log::{Crc, Log, LogKey, Loss, Phase, Sample, Seen, TAIL_BYTES};
 use crate::makers::Makers;
 use crate::objects::{Objects, ObjectsError};
 use crate::rows::{FileFacts, Reading, RowMaker, RowState};
@@ -194,12 +194,16 @@ impl LogReader<'_> {
             }
         };
         let is_own = log.source == log.key.src;
-        if (is_own && stat.size < log.offset) || !is_still(&file, &log) {
-            self.built
-                .troubles
-                .push((log.key.clone(), Trouble::Truncated));
-            return log;
-        }
+        let known = match known_bytes(&file, &log) {
+            // Nothing may be planned yet that could be compared: a file that became shorter since it was looked at tells, too.
+            Some(known) if !is_own || stat.size >= log.size.max(log.offset) => known,
+            _ => {
+                self.built
+                    .troubles
+                    .push((log.key.clone(), Trouble::Truncated));
+                return log;
+            }
+        };
         while let Some(hole) = log.holes.first().cloned() {
             match self.fill(&mut log, &file, &stat, hole) {
                 Ok(true) => {}
@@ -229,7 +233,7 @@ impl LogReader<'_> {
         );
         let objects = &mut *self.objects;
         let mut reading = self.maker.read(facts, log.offset, log.rows);
-        let mut planned = Taken::new(&log);
+        let mut planned = Taken::new(&log, known);
         let mut each = |row: &archive::Row<'_>| objects.row(&description.cluster, row);
         let mut read = pump(
             &mut reading,
@@ -324,7 +328,7 @@ impl LogReader<'_> {
         (log.offset, log.rows) = reading.close();
         log.size = log.size.max(log.offset);
         log.seen.crc = None;
-        log.seen.tail.clear();
+        log.seen.tail = Sample::default();
         self.built.lost.push((cause, lost));
         log
     }
@@ -390,8 +394,30 @@ fn facts<'f>(
 
 /// Whether the file's first bytes, and those before the log's offset, are still what they were.
 pub fn is_still(file: &File, log: &Log) -> bool {
+    known_bytes(file, log).is_some()
+}
+
+/// The bytes that a log knows again: the file's first ones, and those before the offset.
+struct Known {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+/// What the log knows again, as it is in the file; `None` if the file has something else there.
+fn known_bytes(file: &File, log: &Log) -> Option<Known> {
     let Seen { head, tail, .. } = &log.seen;
-    has_bytes(file, tail, log.offset) && has_bytes(file, head, head.len() as u64)
+    Some(Known {
+        tail: sampled(file, tail, log.offset)?,
+        head: sampled(file, head, head.len() as u64)?,
+    })
+}
+
+/// The bytes that end at `end`, if they are those of the sample.
+fn sampled(file: &File, sample: &Sample, end: u64) -> Option<Vec<u8>> {
+    let start = end.checked_sub(sample.len() as u64)?;
+    let mut there = vec![0; sample.len()];
+    file.read_exact_at(&mut there, start).ok()?;
+    (Sample::of(&there) == *sample).then_some(there)
 }
 
 /// Whether these bytes end at `end`.
@@ -423,7 +449,9 @@ fn pump(
             Err(error) => return Read::Failed(error),
         };
         let bytes = &buffer[..got];
-        if !taken.holds(file, at, bytes) {
+        // At a file's start there is nothing before it to compare, so its size counts.
+        let is_shorter = beneath::stat(file).is_ok_and(|stat| stat.size < until);
+        if is_shorter || !taken.holds(file, at, bytes) {
             return Read::Truncated;
         }
         if bytes.iter().take(4096).all(|&byte| byte == 0) {
@@ -458,10 +486,15 @@ fn hole(file: &File, at: u64, until: u64) -> u64 {
     }
 }
 
-/// What of the bytes that were read is in rows: for the digest and the tail of the log.
+/// What of the bytes that were read is in rows: for the digest and the ends of the log.
 struct Taken {
-    seen: Seen,
     crc: Crc,
+    /// The first bytes that are in rows, if it is known that they are the file's first ones.
+    head: Vec<u8>,
+    /// Whether what comes next belongs to the head while that is short.
+    start: Start,
+    /// The last bytes that are in rows.
+    tail: Vec<u8>,
     /// The offset behind the last row.
     offset: u64,
     /// Bytes behind the last row.
@@ -472,24 +505,41 @@ struct Taken {
     last: Vec<u8>,
 }
 
+/// Whether the rows of a log begin with its file's first byte, as far as it is known. What follows a gap does not, nor what a
+/// recovery has not read: a checkpoint knows the digest and no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Known,
+    Unknown,
+}
+
 impl Taken {
-    fn new(log: &Log) -> Self {
+    fn new(log: &Log, known: Known) -> Self {
+        let is_start =
+            log.seen.crc.is_some() && (!known.head.is_empty() || log.seen.crc == Seen::new().crc);
         Self {
             crc: log.seen.crc(),
-            seen: log.seen.clone(),
+            start: if is_start {
+                Start::Known
+            } else {
+                Start::Unknown
+            },
             offset: log.offset,
             carry: Vec::new(),
-            first: log.seen.head.clone(),
-            last: log.seen.tail.clone(),
+            first: known.head.clone(),
+            last: known.tail.clone(),
+            head: known.head,
+            tail: known.tail,
         }
     }
 
     /// Of bytes of which nothing is remembered.
     fn unknown() -> Self {
-        let seen = Seen::default();
         Self {
-            crc: seen.crc(),
-            seen,
+            crc: Seen::default().crc(),
+            head: Vec::new(),
+            start: Start::Unknown,
+            tail: Vec::new(),
             offset: 0,
             carry: Vec::new(),
             first: Vec::new(),
@@ -541,9 +591,9 @@ impl Taken {
     fn skipped(&mut self) {
         self.carry.clear();
         self.last.clear();
-        self.seen.tail.clear();
-        self.seen.crc = None;
-        self.crc = self.seen.crc();
+        self.tail.clear();
+        self.start = Start::Unknown;
+        self.crc = Seen::default().crc();
     }
 
     fn take_carry(&mut self) {
@@ -553,11 +603,71 @@ impl Taken {
 
     fn take(&mut self, bytes: &[u8]) {
         self.crc.update(bytes);
-        self.seen.extend(bytes);
+        if self.start == Start::Known {
+            let wanted = TAIL_BYTES - self.head.len();
+            self.head
+                .extend_from_slice(&bytes[..bytes.len().min(wanted)]);
+        }
+        let new = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+        let keep = TAIL_BYTES - new.len();
+        let cut = self.tail.len().saturating_sub(keep);
+        self.tail.drain(..cut);
+        self.tail.extend_from_slice(new);
     }
 
-    fn finish(mut self) -> Seen {
-        self.seen.crc = self.crc.state();
-        self.seen
+    fn finish(self) -> Seen {
+        Seen {
+            head: Sample::of(&self.head),
+            tail: Sample::of(&self.tail),
+            crc: self.crc.state(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(start: Start) -> Taken {
+        Taken {
+            crc: Seen::new().crc(),
+            start,
+            ..Taken::unknown()
+        }
+    }
+
+    #[test]
+    fn rows_in_pieces_leave_the_ends_of_all() {
+        let bytes: Vec<u8> = (0..=255_u8).cycle().take(5000).collect();
+        let mut steps = taken(Start::Known);
+        for part in bytes.chunks(7) {
+            steps.take(part);
+        }
+        let mut whole = taken(Start::Known);
+        whole.take(&bytes);
+        let seen = whole.finish();
+        assert_eq!(steps.finish(), seen);
+        assert_eq!(seen.head, Sample::of(&bytes[..TAIL_BYTES]));
+        assert_eq!(seen.tail, Sample::of(&bytes));
+    }
+
+    #[test]
+    fn what_follows_something_unread_is_not_the_start() {
+        let mut later = taken(Start::Unknown);
+        later.take(b"more");
+        let seen = later.finish();
+        assert_eq!(
+            (seen.head, seen.tail),
+            (Sample::of(b""), Sample::of(b"more"))
+        );
+        let mut gap = taken(Start::Known);
+        gap.take(b"begin");
+        gap.skipped();
+        gap.take(b"behind");
+        let seen = gap.finish();
+        assert_eq!(
+            (seen.head, seen.tail, seen.crc),
+            (Sample::of(b"begin"), Sample::of(b"behind"), None)
+        );
     }
 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::fetch::{again, may_pass};
 use crate::file_id::Src;
-use crate::log::{Log, LogKey, Loss, Phase};
+use crate::log::{Log, LogKey, Phase, ranges_from_pairs, ranges_to_pairs};
 use crate::rows::RowState;
 use crate::spool::Description;
 use crate::state::Identity;
@@ -180,16 +180,12 @@ struct JsonLog {
     description: Option<String>,
 }
 
-const OPEN: &str = "open";
-const DRAINING: &str = "draining";
-const ENDED: &str = "ended";
-
 fn open() -> String {
-    OPEN.to_owned()
+    Phase::Open.to_parts().0.to_owned()
 }
 
 fn is_open(phase: &str) -> bool {
-    phase == OPEN
+    phase == Phase::Open.to_parts().0
 }
 
 /// When a checkpoint is made, and what it promises.
@@ -329,12 +325,7 @@ impl Mark {
     }
 
     fn to_json(&self) -> JsonLog {
-        let (phase, lost_until) = match self.phase {
-            Phase::Open => (OPEN, None),
-            Phase::Draining => (DRAINING, None),
-            Phase::Ended => (ENDED, None),
-            Phase::Lost(until, cause) => (cause.name(), Some(until)),
-        };
+        let (phase, lost_until) = self.phase.to_parts();
         JsonLog {
             src: self.key.src.to_string(),
             epoch: self.key.epoch,
@@ -343,11 +334,7 @@ impl Mark {
             source: (self.source != self.key.src).then(|| self.source.to_string()),
             rows: self.rows,
             crc: self.crc,
-            holes: self
-                .holes
-                .iter()
-                .map(|hole| (hole.start, hole.end))
-                .collect(),
+            holes: ranges_to_pairs(&self.holes),
             phase: phase.to_owned(),
             lost_until,
             description: self
@@ -360,22 +347,8 @@ impl Mark {
     /// `None` of what no log can be like.
     fn from_json(json: JsonLog) -> Option<Self> {
         let src: Src = json.src.parse().ok()?;
-        let phase = match (json.phase.as_str(), json.lost_until) {
-            (OPEN, _) => Phase::Open,
-            (DRAINING, _) => Phase::Draining,
-            (ENDED, _) => Phase::Ended,
-            (cause, Some(until)) => Phase::Lost(until, Loss::from_name(cause)?),
-            _ => return None,
-        };
-        let mut behind = 0;
-        let mut holes = Vec::with_capacity(json.holes.len());
-        for (from, to) in json.holes {
-            if from < behind || to <= from || to > json.offset {
-                return None;
-            }
-            behind = to;
-            holes.push(from..to);
-        }
+        let phase = Phase::from_parts(&json.phase, json.lost_until)?;
+        let holes = ranges_from_pairs(&json.holes, json.offset)?;
         let description = match json.description {
             // One that cannot be read is as good as none: the pin has another.
             Some(text) => Description::from_json(text.as_bytes()),
@@ -490,6 +463,7 @@ mod tests {
 
     use super::*;
     use crate::file_id::FileId;
+    use crate::log::Loss;
     use crate::state::Claim;
 
     const HOUR_NS: i64 = 3_600_000_000_000;
@@ -577,7 +551,7 @@ mod tests {
         assert_eq!(standing.logs, logs);
         // No byte of a log is in it.
         let mut log = log(1, 10, Phase::Open);
-        log.seen.extend(b"swordfish");
+        log.seen.tail = crate::log::Sample::of(b"swordfish");
         let text = serde_json::to_string(&Mark::of(&log).to_json()).expect("JSON");
         assert!(!text.contains("swordfish"), "{text}");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::args::{Args, AuditArgs, FleetArgs, Listing, Report, Verb};
 use crate::config::{Config, ConfigError};
-use crate::cost::Fleet;
+use crate::cost::{Fleet, usual_ratio};
 use crate::exit::{Exit, Failed};
 use crate::rows::AgeRule;
 
@@ -179,14 +179,16 @@ impl Command {
 
 fn fleet(args: &FleetArgs) -> Fleet {
     let reference = Fleet::reference();
+    let encoding = args.encoding.unwrap_or(reference.encoding);
     Fleet {
+        encoding,
         hosts: args.hosts.unwrap_or(reference.hosts),
         raw_bytes_per_second: args
             .kb_per_second
             .map_or(reference.raw_bytes_per_second, |kb| kb * 1000.0),
         jobs: args.jobs.unwrap_or(reference.jobs),
         flush_seconds: args.flush.map_or(reference.flush_seconds, f64::from),
-        ratio: args.ratio.unwrap_or(reference.ratio),
+        ratio: args.ratio.unwrap_or_else(|| usual_ratio(encoding)),
         ..reference
     }
 }
@@ -330,6 +332,15 @@ mod tests {
             ..Fleet::reference()
         };
         assert_eq!(fleet, expected);
+        let line = "explain --cost --encoding ndjson";
+        let Ok(Command::Cost { fleet, .. }) = resolve(folder.path(), line) else {
+            panic!("cost");
+        };
+        let packed = (fleet.encoding, fleet.ratio);
+        assert_eq!(
+            packed,
+            (archive::Encoding::Ndjson, crate::cost::NDJSON_RATIO)
+        );
         let failed = resolve(folder.path(), "run").expect_err("no file");
         assert_eq!(failed.exit, Exit::Usage);
         assert!(failed.hint.is_some_and(|hint| hint.contains("--config")));

@@ -126,6 +126,29 @@ pub struct Cap {
     pub percent: u8,
 }
 
+impl Config {
+    /// Takes over what an agent that runs cannot change, and names what would have changed.
+    pub fn keep_fixed(&mut self, now: &Self) -> Vec<&'static str> {
+        let mut fixed = Vec::new();
+        let mut keep = |name, differs: bool| {
+            if differs {
+                fixed.push(name);
+            }
+        };
+        keep("archive", self.archive != now.archive);
+        keep("[s3]", self.s3 != now.s3);
+        keep("[state] folder", self.state.folder != now.state.folder);
+        keep("[spool] folders", self.spool.folders != now.spool.folders);
+        keep("[metrics] listen", self.metrics != now.metrics);
+        self.archive = now.archive.clone();
+        self.s3 = now.s3.clone();
+        self.state.folder.clone_from(&now.state.folder);
+        self.spool.folders.clone_from(&now.spool.folders);
+        self.metrics = now.metrics;
+        fixed
+    }
+}
+
 impl Cap {
     /// The cap in bytes on a file system of this size in bytes.
     pub fn on(&self, size_bytes: u64) -> u64 {

@@ -42,6 +42,8 @@ pub mod show;
 pub mod spool;
 pub mod state;
 pub mod template;
+#[cfg(test)]
+mod test_host;
 pub mod upload;
 pub mod verbs;
 pub mod worker;

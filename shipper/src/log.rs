@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use crc_fast::{CrcAlgorithm, Digest};
 
 use crate::file_id::Src;
@@ -89,20 +90,124 @@ impl Loss {
     }
 }
 
-/// A digest of the bytes before the offset, the first and the last of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What the bytes before the offset were, the first and the last of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Seen {
-    /// The first bytes, [`TAIL_BYTES`] at most; none after a recovery.
-    pub head: Vec<u8>,
-    /// The last bytes before the offset, [`TAIL_BYTES`] at most; fewer after a recovery, which has not read them.
-    pub tail: Vec<u8>,
+    /// The first bytes; none after a recovery.
+    pub head: Sample,
+    /// The last bytes before the offset; fewer after a recovery, which has not read them.
+    pub tail: Sample,
     /// CRC-64 of all bytes before the offset; `None` where they were not all read (after a recovery, behind a gap).
     pub crc: Option<u64>,
+}
+
+/// How much of its digest a sample keeps, in bytes.
+const SAMPLE_DIGEST_BYTES: usize = 16;
+
+/// Up to [`TAIL_BYTES`] bytes of a log, to know them again. Only their digest is kept: what a rule of `[[redact]]` masks must not
+/// lie in the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sample {
+    len: u8,
+    digest: [u8; SAMPLE_DIGEST_BYTES],
 }
 
 /// CRC-64 while bytes are read.
 #[derive(Debug)]
 pub struct Crc(Option<Digest>);
+
+impl Sample {
+    /// Of these bytes; of the last [`TAIL_BYTES`], if there are more.
+    pub fn of(bytes: &[u8]) -> Self {
+        let bytes = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+        let mut sample = Self {
+            len: bytes.len() as u8,
+            ..Self::default()
+        };
+        if !bytes.is_empty() {
+            let sha256 = digest(&SHA256, bytes);
+            sample
+                .digest
+                .copy_from_slice(&sha256.as_ref()[..SAMPLE_DIGEST_BYTES]);
+        }
+        sample
+    }
+
+    /// Of how many bytes.
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Whether it is of none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// As the state database keeps it.
+    pub fn to_bytes(self) -> Vec<u8> {
+        match self.len {
+            0 => Vec::new(),
+            len => std::iter::once(len).chain(self.digest).collect(),
+        }
+    }
+
+    /// What [`Sample::to_bytes`] gave.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [] => Some(Self::default()),
+            [len, digest @ ..] if (1..=TAIL_BYTES).contains(&usize::from(*len)) => Some(Self {
+                len: *len,
+                digest: digest.try_into().ok()?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl Phase {
+    /// Its name in the state database and in checkpoints, and the offset that a loss goes to.
+    pub fn to_parts(self) -> (&'static str, Option<u64>) {
+        match self {
+            Self::Open => ("open", None),
+            Self::Draining => ("draining", None),
+            Self::Ended => ("ended", None),
+            Self::Lost(until, cause) => (cause.name(), Some(until)),
+        }
+    }
+
+    /// The one that [`Phase::to_parts`] tells so.
+    pub fn from_parts(name: &str, until: Option<u64>) -> Option<Self> {
+        match (name, until) {
+            ("open", _) => Some(Self::Open),
+            ("draining", _) => Some(Self::Draining),
+            ("ended", _) => Some(Self::Ended),
+            (cause, Some(until)) => Some(Self::Lost(until, Loss::from_name(cause)?)),
+            _ => None,
+        }
+    }
+}
+
+/// Ranges as the state database and checkpoints keep them.
+pub fn ranges_to_pairs(ranges: &[Range<u64>]) -> Vec<(u64, u64)> {
+    ranges
+        .iter()
+        .map(|range| (range.start, range.end))
+        .collect()
+}
+
+/// What [`ranges_to_pairs`] gave, if they are in order and none goes beyond `end`.
+pub fn ranges_from_pairs(pairs: &[(u64, u64)], end: u64) -> Option<Vec<Range<u64>>> {
+    let mut behind = 0;
+    let mut ranges = Vec::with_capacity(pairs.len());
+    for &(from, to) in pairs {
+        if from < behind || to <= from || to > end {
+            return None;
+        }
+        behind = to;
+        ranges.push(from..to);
+    }
+    Some(ranges)
+}
 
 impl Log {
     /// A log of a file of which nothing is planned yet.
@@ -145,8 +250,8 @@ impl Seen {
     /// Of no byte.
     pub fn new() -> Self {
         Self {
-            head: Vec::new(),
-            tail: Vec::new(),
+            head: Sample::default(),
+            tail: Sample::default(),
             crc: Some(Digest::new(CrcAlgorithm::Crc64Nvme).get_state()),
         }
     }
@@ -156,23 +261,6 @@ impl Seen {
         Crc(self
             .crc
             .map(|state| Digest::new_with_init_state(CrcAlgorithm::Crc64Nvme, state)))
-    }
-
-    /// Takes the bytes that were read behind the tail, before `crc` is set to the digest that has them.
-    pub fn extend(&mut self, bytes: &[u8]) {
-        // What follows a gap, or what a recovery has not read, is not the file's start. A recovery from a checkpoint knows the
-        // digest and no bytes.
-        let is_start = !self.head.is_empty() || self.crc == Self::new().crc;
-        if self.crc.is_some() && is_start {
-            let wanted = TAIL_BYTES - self.head.len();
-            self.head
-                .extend_from_slice(&bytes[..bytes.len().min(wanted)]);
-        }
-        let new = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
-        let keep = TAIL_BYTES - new.len();
-        let cut = self.tail.len().saturating_sub(keep);
-        self.tail.drain(..cut);
-        self.tail.extend_from_slice(new);
     }
 }
 
@@ -195,6 +283,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn phases_and_ranges_are_read_as_they_were_written() {
+        let lost = Loss::ALL.map(|cause| Phase::Lost(7, cause));
+        for phase in [Phase::Open, Phase::Draining, Phase::Ended]
+            .into_iter()
+            .chain(lost)
+        {
+            let (name, until) = phase.to_parts();
+            assert_eq!(Phase::from_parts(name, until), Some(phase));
+        }
+        assert_eq!(Phase::from_parts("truncated", None), None);
+        assert_eq!(Phase::from_parts("lost", Some(7)), None);
+        let ranges = [1..3, 3..9];
+        let pairs = ranges_to_pairs(&ranges);
+        assert_eq!(ranges_from_pairs(&pairs, 9).as_deref(), Some(&ranges[..]));
+        for (pairs, end) in [(&pairs[..], 8), (&[(3, 9), (1, 3)], 9), (&[(3, 3)], 9)] {
+            assert_eq!(ranges_from_pairs(pairs, end), None, "{pairs:?}");
+        }
+    }
+
+    #[test]
     fn a_digest_in_steps_is_the_digest_of_all() {
         let bytes: Vec<u8> = (0..=255_u8).cycle().take(5000).collect();
         let mut seen = Seen::new();
@@ -203,27 +311,25 @@ mod tests {
         for part in bytes.chunks(7) {
             let mut crc = seen.crc();
             crc.update(part);
-            seen.extend(part);
             seen.crc = crc.state();
         }
         assert_eq!(seen.crc, whole.state());
-        assert_eq!(seen.tail, bytes[bytes.len() - TAIL_BYTES..]);
-        assert_eq!(seen.head, bytes[..TAIL_BYTES]);
     }
 
     #[test]
-    fn what_a_checkpoint_gave_is_not_the_start() {
-        let mut seen = Seen::new();
-        seen.extend(b"be");
-        seen.extend(b"gin");
-        assert_eq!(seen.head, b"begin");
-        let mut crc = Seen::new().crc();
-        crc.update(b"begin");
-        let mut known = Seen {
-            crc: crc.state(),
-            ..Seen::default()
-        };
-        known.extend(b"more");
-        assert_eq!((&known.head[..], &known.tail[..]), (&b""[..], &b"more"[..]));
+    fn a_sample_knows_its_bytes_and_does_not_have_them() {
+        let secret = b"the password is swordfish";
+        let sample = Sample::of(secret);
+        assert_eq!(sample.len(), secret.len());
+        assert_ne!(sample, Sample::of(b"the password is swordfisH"));
+        let kept = sample.to_bytes();
+        assert_eq!(Sample::from_bytes(&kept), Some(sample));
+        assert!(!kept.windows(4).any(|window| window == b"fish"));
+        let long = [7; 3 * TAIL_BYTES];
+        assert_eq!(Sample::of(&long), Sample::of(&long[..TAIL_BYTES]));
+        assert!(Sample::of(b"").is_empty() && Sample::of(b"").to_bytes().is_empty());
+        for garbled in [&kept[1..], &kept[..9], &[0; 17], &[65; 17]] {
+            assert_eq!(Sample::from_bytes(garbled), None, "{garbled:?}");
+        }
     }
 }

@@ -68,6 +68,12 @@ impl Makers {
         }
         sums
     }
+
+    /// How many rows got another time than their line says since the last call.
+    pub fn take_substituted(&mut self) -> u64 {
+        let makers = self.by_rule.values_mut();
+        makers.map(RowMaker::take_substituted).sum()
+    }
 }
 
 fn id_rules(config: &Config) -> IdRules {

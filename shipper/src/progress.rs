@@ -1,10 +1,10 @@
-//! The progress bar of `shipper once`: on standard error, on a terminal only.
+//! The progress bar of `shipper once`, `audit` and `recover`: on standard error, on a terminal only.
 
 use std::fmt;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::printable;
+use crate::{audit, printable};
 
 /// What the bar looks like; coloured where colours are wanted.
 const COLOURED: &str = "{bar:30.cyan/dim} {msg}";
@@ -64,6 +64,13 @@ impl Progress {
         self.0.set_message(text(total_bytes, done_bytes, objects));
     }
 
+    /// So many hours of the archive are read, of all that there are, with so many objects of so many bytes.
+    pub fn set_read(&self, read: &audit::Progress) {
+        self.0.set_length(read.of_hours);
+        self.0.set_position(read.hours.min(read.of_hours));
+        self.0.set_message(read_text(read));
+    }
+
     /// Takes the bar away, at the end or before something else is written there.
     pub fn clear(&self) {
         self.0.finish_and_clear();
@@ -76,6 +83,16 @@ fn text(total_bytes: u64, done_bytes: u64, objects: u64) -> String {
         printable::bytes(done_bytes),
         printable::bytes(total_bytes),
         printable::count(objects)
+    )
+}
+
+fn read_text(read: &audit::Progress) -> String {
+    format!(
+        "{} of {} hours, {} objects, {}",
+        printable::count(read.hours),
+        printable::count(read.of_hours),
+        printable::count(read.objects),
+        printable::bytes(read.object_bytes)
     )
 }
 
@@ -136,25 +153,40 @@ mod tests {
         }
     }
 
-    fn drawn(viewer: Viewer) -> String {
+    fn drawn(viewer: Viewer, set: impl Fn(&Progress)) -> String {
         let screen = Screen::default();
         let target = match viewer {
             Viewer::Nobody => ProgressDrawTarget::hidden(),
             _ => ProgressDrawTarget::term_like(Box::new(screen.clone())),
         };
         let progress = Progress::on(target, viewer);
-        progress.set(200_000_000, 50_000_000, 3);
+        set(&progress);
         progress.0.force_draw();
         screen.text()
     }
 
     #[test]
     fn a_bar_is_drawn_for_people_only() {
-        let text = drawn(Viewer::Plain);
+        let shipped = |progress: &Progress| progress.set(200_000_000, 50_000_000, 3);
+        let text = drawn(Viewer::Plain, shipped);
         assert!(text.contains("50 MB of 200 MB, 3 objects"), "{text:?}");
         assert!(text.contains("=======>  "), "{text:?}");
         assert!(!text.contains('\u{1b}'), "{text:?}");
-        assert_eq!(drawn(Viewer::Nobody), "");
+        assert_eq!(drawn(Viewer::Nobody, shipped), "");
+        let read = |progress: &Progress| {
+            progress.set_read(&audit::Progress {
+                hours: 12,
+                of_hours: 48,
+                objects: 1234,
+                object_bytes: 5_000_000,
+            });
+        };
+        let text = drawn(Viewer::Plain, read);
+        assert!(
+            text.contains("12 of 48 hours, 1 234 objects, 5.0 MB"),
+            "{text:?}"
+        );
+        assert_eq!(drawn(Viewer::Nobody, read), "");
     }
 
     #[test]

@@ -36,12 +36,12 @@ use archive::{AgentId, Flags, Hour, Incarnation, Origin, Store, StoreError};
 use bytes::Bytes;
 
 use crate::agent::STAGING;
-use crate::audit::{MAX_FILES, MAX_FRAGMENTS, Tiles};
+use crate::audit::{MAX_FILES, MAX_FRAGMENTS, Progress, Tiles};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Mark};
 use crate::config::Config;
 use crate::fetch::{Fetcher, Unfetched, again, listing_may_pass};
 use crate::file_id::{FileId, Src};
-use crate::log::{Log, LogKey, Loss, Phase, Seen, TAIL_BYTES};
+use crate::log::{Log, LogKey, Loss, Phase, Sample, Seen, TAIL_BYTES};
 use crate::row_time::{MAX_BEFORE_BIRTH_NS, MAX_BEHIND_NEWEST_NS, TimeState};
 use crate::rows::{Head, Place, RowState};
 use crate::rules::Certainty;
@@ -143,7 +143,7 @@ pub enum RecoverError {
 }
 
 /// Makes the state in `state_folder` again. No agent may run on the spool, whose lock the caller holds, nor have ended less than
-/// a minute ago. `now_ns` is the time, in ns since 1970.
+/// a minute ago. `now_ns` is the time, in ns since 1970; `progress` is told now and then.
 pub async fn recover(
     store: &dyn Store,
     spool: &Spool,
@@ -151,6 +151,7 @@ pub async fn recover(
     config: &Config,
     now_ns: i64,
     dry: DryRun,
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Recovered, RecoverError> {
     let agent = spool.agent();
     let pins = Pinned::of(spool)?;
@@ -165,10 +166,10 @@ pub async fn recover(
         .checkpoint
         .as_ref()
         .and_then(|checkpoint| first_hour(checkpoint, &pins));
-    let mut gathered = gather(store, agent, latest.checkpoint.as_ref(), from).await?;
+    let mut gathered = gather(store, agent, latest.checkpoint.as_ref(), from, progress).await?;
     if from.is_some() && gathered.has_holes() {
         from = None;
-        gathered = gather(store, agent, latest.checkpoint.as_ref(), from).await?;
+        gathered = gather(store, agent, latest.checkpoint.as_ref(), from, progress).await?;
     }
     let after = gathered.last_seq.map_or(1, |last| last.saturating_add(1));
     let next_seq = latest
@@ -327,6 +328,7 @@ async fn gather(
     agent: AgentId,
     checkpoint: Option<&Checkpoint>,
     from: Option<Hour>,
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Gathered, RecoverError> {
     let mut gathered = Gathered::default();
     for mark in checkpoint.iter().flat_map(|checkpoint| &checkpoint.logs) {
@@ -335,26 +337,37 @@ async fn gather(
         gathered.fragments += rows.tiles.fragments();
     }
     let range = from.unwrap_or(Hour::MIN)..Hour::MAX;
+    let mut places = Vec::new();
     for cluster in again(|| listing::clusters(store), listing_may_pass).await? {
         let hours = again(
             || listing::hours(store, &cluster, range.clone()),
             listing_may_pass,
         )
         .await?;
-        for hour in hours {
-            let listing = again(
-                || listing::list_hour(store, &cluster, hour),
-                listing_may_pass,
-            )
-            .await?;
-            let ours = listing.objects.into_iter().filter(|object| {
-                object.key.agent == agent && checkpoint.is_none_or(|one| is_after(object, one))
-            });
-            let mut fetcher = Fetcher::new(store, ours);
-            while let Some((object, bytes)) = fetcher.next().await {
-                gathered.object(&object, bytes)?;
-            }
+        places.extend(hours.into_iter().map(|hour| (cluster.clone(), hour)));
+    }
+    let mut state = Progress {
+        of_hours: places.len() as u64,
+        ..Progress::default()
+    };
+    for (cluster, hour) in places {
+        let listing = again(
+            || listing::list_hour(store, &cluster, hour),
+            listing_may_pass,
+        )
+        .await?;
+        let ours = listing.objects.into_iter().filter(|object| {
+            object.key.agent == agent && checkpoint.is_none_or(|one| is_after(object, one))
+        });
+        let mut fetcher = Fetcher::new(store, ours);
+        while let Some((object, bytes)) = fetcher.next().await {
+            gathered.object(&object, bytes)?;
+            state.objects += 1;
+            state.object_bytes += object.len;
+            progress(state);
         }
+        state.hours += 1;
+        progress(state);
     }
     Ok(gathered)
 }
@@ -517,14 +530,12 @@ impl Rows {
     fn seen(&self) -> Seen {
         match self.last() {
             Some(last) => Seen {
-                head: Vec::new(),
-                tail: last.tail.clone(),
-                crc: None,
+                tail: Sample::of(&last.tail),
+                ..Seen::default()
             },
             None => Seen {
-                head: Vec::new(),
-                tail: Vec::new(),
                 crc: self.mark.as_ref().and_then(|mark| mark.crc),
+                ..Seen::default()
             },
         }
     }

@@ -32,15 +32,18 @@ pub struct Bounds {
 
 impl Bounds {
     /// Bounds for lines that are read at `reading_ns` from a file that was last changed at `changed_ns` and, if that is known
-    /// and counts, made at `birth_ns`. All in nanoseconds since 1970.
+    /// and counts, made at `birth_ns`. All in nanoseconds since 1970. A change long before the birth, which a copy brings along,
+    /// is believed no more than a line that says so.
     pub fn new(reading_ns: i64, changed_ns: i64, birth_ns: Option<i64>) -> Self {
         let reading_ns = reading_ns.clamp(0, MAX_TS_NS);
+        let earliest_ns = birth_ns.map_or(0, |birth_ns| {
+            birth_ns.saturating_sub(MAX_BEFORE_BIRTH_NS).max(0)
+        });
         Self {
             reading_ns,
-            written_ns: changed_ns.clamp(0, reading_ns),
-            earliest_ns: birth_ns.map_or(0, |birth_ns| {
-                birth_ns.saturating_sub(MAX_BEFORE_BIRTH_NS).max(0)
-            }),
+            // The reading counts more than a birth in the future.
+            written_ns: changed_ns.max(earliest_ns).clamp(0, reading_ns),
+            earliest_ns,
             latest_ns: (reading_ns + MAX_AHEAD_NS).min(MAX_TS_NS),
         }
     }
@@ -168,6 +171,14 @@ mod tests {
                 (-MINUTE, Inherited),
             ],
         );
+        // Nor is a change long before the file was made, unless nobody asks.
+        let copied = Bounds::new(NOW, NOW - 1000 * HOUR, Some(NOW - 10 * HOUR));
+        check(&copied, &[None], &[(-34 * HOUR, Inherited)]);
+        let backfilled = Bounds::new(NOW, NOW - 1000 * HOUR, None);
+        check(&backfilled, &[None], &[(-1000 * HOUR, Inherited)]);
+        // A file that is made later than it is read.
+        let unborn = Bounds::new(NOW, NOW, Some(NOW + 1000 * HOUR));
+        check(&unborn, &[None], &[(0, Inherited)]);
         // A change in the future is not believed.
         let touched = Bounds::new(NOW, NOW + HOUR, None);
         check(&touched, &[None], &[(0, Inherited)]);

@@ -114,6 +114,8 @@ pub struct RowMaker {
     redaction: Redaction,
     /// By rule, how many places were masked in rows that were taken.
     redacted: Vec<u64>,
+    /// How many rows that were taken have another time than their line says.
+    substituted: u64,
 }
 
 /// One reading of one file, from an offset on.
@@ -167,6 +169,7 @@ impl RowMaker {
             reader: LineReader::new(&rules),
             redaction: Redaction::default(),
             redacted: vec![0; rules.redactor.names().count()],
+            substituted: 0,
             rules,
         }
     }
@@ -180,6 +183,11 @@ impl RowMaker {
     pub fn take_redacted(&mut self) -> Vec<u64> {
         let none = vec![0; self.redacted.len()];
         std::mem::replace(&mut self.redacted, none)
+    }
+
+    /// How many rows that were taken since the last call have another time than their line says.
+    pub fn take_substituted(&mut self) -> u64 {
+        std::mem::take(&mut self.substituted)
     }
 
     /// Begins to read a file at `offset`, with what the reading before it carried.
@@ -418,6 +426,7 @@ impl Rows<'_> {
             self.progress = Progress::Refused;
             return;
         }
+        maker.substituted += u64::from(time.source == TimeSource::Substituted);
         if is_masked {
             for (sum, count) in maker.redacted.iter_mut().zip(maker.redaction.counts()) {
                 *sum += count;

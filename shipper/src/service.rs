@@ -48,7 +48,7 @@ const AGENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After so many failed attempts in a row the archive counts as refusing us, in attempts.
 const STUCK_AFTER: u32 = 5;
 
-/// The pause after a step that failed for the disk's sake.
+/// How long nothing is read after it had to stop, unless there is room before: it is tried again then.
 const DISK_PAUSE: Duration = Duration::from_secs(10);
 
 /// What the outside tells the loop.
@@ -133,11 +133,15 @@ struct Service {
     failures: u32,
     failing_since_ns: Option<i64>,
     pause: Option<Pause>,
+    /// Until then nothing is tried that would only fail again.
+    rests_until: Option<Instant>,
     drift_ns: i64,
     wants_agent: bool,
     shipped_bytes: u64,
     objects: u64,
     last_checkpoint: Option<Instant>,
+    /// The checkpoint that is being put, if one is: a silent archive must not keep the loop from hearing anything.
+    checkpoints: JoinSet<Option<String>>,
     /// What a probe found; none before it.
     conditions: Option<Conditional>,
 }
@@ -157,10 +161,11 @@ pub async fn run(
     mut orders: tokio::sync::mpsc::Receiver<Order>,
 ) -> Result<Ended, ServiceError> {
     let mut service = Service::new(agent, outside);
-    let objects = service.queue.len();
-    tokio::select! {
-        claimed = service.claim() => claimed?,
-        () = stopped(&mut orders) => return Ok(Ended::Waiting { objects }),
+    let mut waiting = None;
+    match service.claim_or_stop(&mut orders, &mut waiting).await? {
+        Claimed::Yes => {}
+        Claimed::Stopping(deadline) => return service.drain(deadline).await,
+        Claimed::NotInTime(left) => return Ok(left),
     }
     let config = service.agent().config().clone();
     let mut flush_every = config.flush;
@@ -173,31 +178,47 @@ pub async fn run(
     let mut tick = interval(TICK.min(flush_every));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        if let Some(config) = waiting.take() {
+            service.reload(config).await?;
+            let config = service.agent().config();
+            (flush_every, scan_every) = (config.flush, config.scan_interval);
+            next_flush = next_flush.min(Instant::now() + flush_every);
+            next_scan = next_scan.min(Instant::now() + scan_every);
+        }
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Reload(config)) => {
-                    flush_every = config.flush;
-                    scan_every = config.scan_interval;
-                    service.reload(config).await?;
+                Some(Order::Reload(config)) => waiting = Some(config),
+                Some(Order::Stop) | None => {
+                    let deadline = service.stop_deadline();
+                    return service.drain(deadline).await;
                 }
-                Some(Order::Stop) | None => return service.drain().await,
             },
             Some(done) = service.puts.join_next() => service.put_done(done).await?,
+            Some(done) = service.checkpoints.join_next() => service.checkpoint_done(done)?,
             _ = tick.tick() => {
-                service.check_clocks().await?;
-                if Instant::now() >= next_scan || service.agent().wants_scan() {
+                if service.has_jumped() {
+                    service.intend_again().await?;
+                    match service.claim_or_stop(&mut orders, &mut waiting).await? {
+                        Claimed::Yes => {}
+                        Claimed::Stopping(deadline) => return service.drain(deadline).await,
+                        Claimed::NotInTime(left) => return Ok(left),
+                    }
+                }
+                let is_due = Instant::now() >= next_scan || service.agent().wants_scan();
+                if is_due && !service.rests() {
                     service.scan().await?;
                     next_scan = Instant::now() + scan_every;
                 }
                 service.step(|agent| { agent.look_at_hot(); Ok(()) }).await?;
                 let is_large = service.agent().behind() >= service.agent().config().batch_bytes;
-                if Instant::now() >= next_flush || is_large {
-                    service.flush(Unfinished::Wait).await?;
+                let is_due = Instant::now() >= next_flush || is_large || service.pause.is_some();
+                if is_due && !service.rests() {
+                    service.flush(Unfinished::Wait, None).await?;
                     while next_flush <= Instant::now() {
                         next_flush += flush_every;
                     }
                 }
-                service.checkpoint().await;
+                service.start_checkpoint();
                 if Instant::now() >= next_publish {
                     service.publish();
                     next_publish = Instant::now() + PUBLISH_EVERY;
@@ -207,9 +228,14 @@ pub async fn run(
     }
 }
 
-/// Until it is to stop. A configuration that comes meanwhile is read again by the next signal.
-async fn stopped(orders: &mut tokio::sync::mpsc::Receiver<Order>) {
-    while let Some(Order::Reload(_)) = orders.recv().await {}
+/// Until it is to stop. The last configuration that comes meanwhile waits.
+async fn stopped(
+    orders: &mut tokio::sync::mpsc::Receiver<Order>,
+    waiting: &mut Option<Arc<Config>>,
+) {
+    while let Some(Order::Reload(config)) = orders.recv().await {
+        *waiting = Some(config);
+    }
 }
 
 /// Ships what is there, and ends. Failures of the archive are tried again for ever: `stop` ends that.
@@ -225,8 +251,8 @@ pub async fn once(
         () = stop.cancelled() => return Ok(service.left()),
     }
     loop {
-        service.scan().await?;
-        let flushed = service.flush(Unfinished::Take).await?;
+        let scanned = service.scan().await?;
+        let flushed = service.flush(Unfinished::Take, None).await?;
         while !service.puts.is_empty() {
             progress(service.progress());
             tokio::select! {
@@ -237,18 +263,25 @@ pub async fn once(
         progress(service.progress());
         let agent = service.agent();
         let rests = !agent.has_doubts() && !agent.wants_scan();
-        if flushed == Flushed::All && rests {
+        if (scanned, flushed) == (Scanned::All, Flushed::All) && rests {
             break;
         }
         if stop.is_cancelled() {
             return Ok(service.left());
         }
-        if let Flushed::Paused = flushed {
-            sleep(TICK).await;
+        if (scanned, flushed) != (Scanned::All, Flushed::All) {
+            tokio::select! {
+                () = sleep(TICK) => {}
+                () = stop.cancelled() => return Ok(service.left()),
+            }
         }
     }
     service.last_checkpoint = None;
-    service.checkpoint().await;
+    service.start_checkpoint();
+    tokio::select! {
+        Some(done) = service.checkpoints.join_next() => service.checkpoint_done(done)?,
+        () = stop.cancelled() => {}
+    }
     Ok(service.left())
 }
 
@@ -256,7 +289,26 @@ pub async fn once(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flushed {
     All,
-    Paused,
+    /// Reading stands still, or the time was over.
+    Partly,
+}
+
+/// What claiming came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claimed {
+    Yes,
+    /// It is ours, and the loop is to end by this time.
+    Stopping(Instant),
+    /// The time to end came first. What is staged is left.
+    NotInTime(Ended),
+}
+
+/// Whether the folders were walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scanned {
+    All,
+    /// The disk refused: it is tried again.
+    Failed,
 }
 
 impl Service {
@@ -271,11 +323,13 @@ impl Service {
             failures: 0,
             failing_since_ns: None,
             pause: None,
+            rests_until: None,
             drift_ns,
             wants_agent: false,
             shipped_bytes: 0,
             objects: 0,
             last_checkpoint: None,
+            checkpoints: JoinSet::new(),
             conditions: None,
         }
     }
@@ -312,6 +366,37 @@ impl Service {
         Ok(result?)
     }
 
+    /// When an order to stop that comes now is over.
+    fn stop_deadline(&self) -> Instant {
+        Instant::now() + self.agent().config().shutdown
+    }
+
+    /// Claims the next incarnation. Told to stop meanwhile, it goes on for as long as a stop may take: nothing can be shipped
+    /// without the claim.
+    async fn claim_or_stop(
+        &mut self,
+        orders: &mut tokio::sync::mpsc::Receiver<Order>,
+        waiting: &mut Option<Arc<Config>>,
+    ) -> Result<Claimed, ServiceError> {
+        let left = self.left();
+        let shutdown = self.agent().config().shutdown;
+        let claim = self.claim();
+        tokio::pin!(claim);
+        tokio::select! {
+            biased;
+            claimed = &mut claim => {
+                claimed?;
+                return Ok(Claimed::Yes);
+            }
+            () = stopped(orders, waiting) => {}
+        }
+        let deadline = Instant::now() + shutdown;
+        match timeout(shutdown, claim).await {
+            Ok(claimed) => claimed.map(|()| Claimed::Stopping(deadline)),
+            Err(_) => Ok(Claimed::NotInTime(left)),
+        }
+    }
+
     /// Claims the next incarnation, for as long as it takes.
     async fn claim(&mut self) -> Result<(), ServiceError> {
         let mut failures = 0;
@@ -320,6 +405,8 @@ impl Service {
             if identity.claim == Claim::Held {
                 break;
             }
+            // Files are held meanwhile, however long it takes: their sandboxes may go.
+            self.scan().await?;
             let host = self.agent().config().host.clone();
             let now_ns = self.outside.clock.wall_ns();
             match self.try_claim(&identity, &host, now_ns).await {
@@ -334,8 +421,6 @@ impl Service {
                 Err(ClaimError::Store(error)) => {
                     failures += 1;
                     self.failed(&error, failures);
-                    // Files are held meanwhile: their sandboxes may go.
-                    self.scan().await?;
                     let random = self.random();
                     sleep(upload::pause(failures, random)).await;
                 }
@@ -372,13 +457,19 @@ impl Service {
         claim::claim(&*store, identity, host, now_ns).await
     }
 
-    /// A machine that was resumed from a snapshot has a state that others may have gone beyond: its claim shows it.
-    async fn check_clocks(&mut self) -> Result<(), ServiceError> {
+    /// Whether the wall clock and the boot clock drifted apart. A machine that was resumed from a snapshot has a state that others
+    /// may have gone beyond: another claim shows it.
+    fn has_jumped(&mut self) -> bool {
         let drift_ns = drift(&*self.outside.clock);
         if (drift_ns - self.drift_ns).abs() <= MAX_DRIFT_NS {
-            return Ok(());
+            return false;
         }
         self.drift_ns = drift_ns;
+        true
+    }
+
+    /// Nothing is planned under the old claim any more; the next one is to be made.
+    async fn intend_again(&mut self) -> Result<(), ServiceError> {
         self.tell("the wall clock jumped: another incarnation is claimed, in case this is a resumed snapshot");
         self.outside.metrics.set_health(Health::Paused {
             why: Pause::ClaimingAgain,
@@ -393,12 +484,11 @@ impl Service {
             agent.set_identity(intended);
             Ok(())
         })
-        .await?;
-        self.claim().await
+        .await
     }
 
     /// Walks the folders. A failure for the disk's sake is told and tried again at the next turn.
-    async fn scan(&mut self) -> Result<(), ServiceError> {
+    async fn scan(&mut self) -> Result<Scanned, ServiceError> {
         let config = self.agent().config().clone();
         let url = config
             .mesos
@@ -417,7 +507,10 @@ impl Service {
         let scanned = self.step(move |agent| agent.scan(state)).await;
         let summary = match scanned {
             Ok(summary) => summary,
-            Err(error) => return self.tolerate(error).await,
+            Err(error) => {
+                self.tolerate(error)?;
+                return Ok(Scanned::Failed);
+            }
         };
         self.outside
             .metrics
@@ -427,11 +520,11 @@ impl Service {
             self.outside.metrics.trouble(note.trouble);
         }
         self.wants_agent = summary.waiting_for_agent > 0;
-        Ok(())
+        Ok(Scanned::All)
     }
 
     /// What is wrong with the disk may be mended: it is told, and nothing is read for a moment. Everything else ends the agent.
-    async fn tolerate(&mut self, error: ServiceError) -> Result<(), ServiceError> {
+    fn tolerate(&mut self, error: ServiceError) -> Result<(), ServiceError> {
         let why = match &error {
             ServiceError::Agent(error) if error.is_full() => Pause::DiskFull,
             ServiceError::Agent(
@@ -447,16 +540,25 @@ impl Service {
             self.tell(&format!("{text}; nothing is lost; it is tried again"));
         }
         self.set_pause(Some(why));
-        sleep(DISK_PAUSE).await;
         Ok(())
     }
 
     fn set_pause(&mut self, pause: Option<Pause>) {
         self.pause = pause;
+        self.rests_until = pause.map(|_| Instant::now() + DISK_PAUSE);
     }
 
-    /// Makes batches until nothing waits, or no more may be staged.
-    async fn flush(&mut self, unfinished: Unfinished) -> Result<Flushed, ServiceError> {
+    /// Whether it is too early to try again what had to stop.
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Makes batches until nothing waits, or no more may be staged. None is begun after `deadline`.
+    async fn flush(
+        &mut self,
+        unfinished: Unfinished,
+        deadline: Option<Instant>,
+    ) -> Result<Flushed, ServiceError> {
         loop {
             match self.step(move |agent| agent.flush(unfinished)).await {
                 Ok(Flush::Nothing) => {
@@ -474,17 +576,20 @@ impl Service {
                     while let Some(done) = self.puts.try_join_next() {
                         self.put_done(done).await?;
                     }
+                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                        return Ok(Flushed::Partly);
+                    }
                 }
                 Ok(Flush::Paused(why)) => {
                     if self.pause != Some(why) {
                         self.tell(&format!("reading stands still: {}", why.name()));
                     }
                     self.set_pause(Some(why));
-                    return Ok(Flushed::Paused);
+                    return Ok(Flushed::Partly);
                 }
                 Err(error) => {
-                    self.tolerate(error).await?;
-                    return Ok(Flushed::Paused);
+                    self.tolerate(error)?;
+                    return Ok(Flushed::Partly);
                 }
             }
         }
@@ -536,12 +641,15 @@ impl Service {
                 let metrics = &self.outside.metrics;
                 metrics.put(planned.len, now_ns, attempt.seconds);
                 metrics.shipped(planned.raw_bytes);
+                if self.pause == Some(Pause::StagingFull) {
+                    self.rests_until = None;
+                }
                 self.shipped_bytes += planned.raw_bytes;
                 self.objects += 1;
                 let key = planned.key.clone();
                 if let Err(error) = self.step(move |agent| agent.commit(&key)).await {
                     // It is in the archive; that is found out again.
-                    self.tolerate(error).await?;
+                    self.tolerate(error)?;
                     self.start_put(planned, 1);
                 }
             }
@@ -591,13 +699,18 @@ impl Service {
         self.failing_since_ns = None;
     }
 
-    async fn reload(&mut self, config: Arc<Config>) -> Result<(), ServiceError> {
+    async fn reload(&mut self, mut config: Arc<Config>) -> Result<(), ServiceError> {
+        let fixed = Arc::make_mut(&mut config).keep_fixed(self.agent().config());
         let names: Vec<String> = config.redact.iter().map(|rule| rule.name.clone()).collect();
         match self.step(move |agent| agent.reload(config)).await {
             Ok(()) => {
                 let metrics = &self.outside.metrics;
                 metrics.set_redact_rules(names.iter().map(String::as_str));
                 self.tell("the configuration was read again");
+                if !fixed.is_empty() {
+                    let fixed = fixed.join(", ");
+                    self.tell(&format!("{fixed}: as before until the next start"));
+                }
                 Ok(())
             }
             Err(ServiceError::Agent(AgentError::Makers(error))) => {
@@ -611,15 +724,13 @@ impl Service {
         }
     }
 
-    /// Ships what is there within the time that the configuration gives.
-    async fn drain(mut self) -> Result<Ended, ServiceError> {
+    /// Ships what is there until the deadline. No step is broken off for it.
+    async fn drain(mut self, deadline: Instant) -> Result<Ended, ServiceError> {
         self.outside.metrics.set_health(Health::Stopping);
-        let limit = self.agent().config().shutdown;
-        let deadline = Instant::now() + limit;
         if let Err(error) = self.scan().await {
             self.tell(&chain(&error));
         }
-        self.flush(Unfinished::Wait).await?;
+        self.flush(Unfinished::Wait, Some(deadline)).await?;
         while !self.puts.is_empty() {
             match timeout(deadline - Instant::now(), self.puts.join_next()).await {
                 Ok(Some(done)) => self.put_done(done).await?,
@@ -642,11 +753,11 @@ impl Service {
     }
 
     /// Writes what is known where a recovery finds it; only when all that is planned is in the archive.
-    async fn checkpoint(&mut self) {
+    fn start_checkpoint(&mut self) {
         let is_due = self
             .last_checkpoint
             .is_none_or(|last| last.elapsed() >= CHECKPOINT_EVERY);
-        if !is_due || self.agent().outstanding().next().is_some() {
+        if !is_due || !self.checkpoints.is_empty() || self.agent().outstanding().next().is_some() {
             return;
         }
         let now_ns = self.outside.clock.wall_ns();
@@ -660,18 +771,28 @@ impl Service {
         let encoded = checkpoint.encode_logs(agent.logs());
         // Each hour has one, whether this is the first attempt or not.
         self.last_checkpoint = Some(Instant::now());
-        let failure = match encoded {
-            Ok(bytes) => {
-                let sha256 = digest(&bytes);
-                let key = checkpoint.key();
-                let put = self.outside.store.put_new(&key, Body::Bytes(bytes), sha256);
-                put.await.err().map(|error| chain(&error))
-            }
-            Err(error) => Some(chain(&error)),
-        };
-        if let Some(text) = failure {
+        let key = checkpoint.key();
+        let bytes = encoded.map_err(|error| chain(&error));
+        let store = self.outside.store.clone();
+        self.checkpoints.spawn(async move {
+            let bytes = match bytes {
+                Ok(bytes) => bytes,
+                Err(text) => return Some(text),
+            };
+            let sha256 = digest(&bytes);
+            let put = store.put_new(&key, Body::Bytes(bytes), sha256).await;
+            put.err().map(|error| chain(&error))
+        });
+    }
+
+    fn checkpoint_done(
+        &mut self,
+        done: Result<Option<String>, tokio::task::JoinError>,
+    ) -> Result<(), ServiceError> {
+        if let Some(text) = done.map_err(ServiceError::Panicked)? {
             self.tell(&format!("checkpoint: {text}; it is tried again in an hour"));
         }
+        Ok(())
     }
 
     /// Counts what the agent did.
@@ -682,7 +803,7 @@ impl Service {
         let counts = agent.take_counts();
         let metrics = &self.outside.metrics;
         metrics.read(counts.read_bytes);
-        metrics.rows(counts.rows, 0);
+        metrics.rows(counts.rows, counts.times_substituted);
         metrics.planned(counts.planned_bytes);
         metrics.redacted(&counts.redacted);
         for (cause, bytes) in counts.lost {
@@ -731,3 +852,6 @@ impl Service {
 fn drift(clock: &dyn Clock) -> i64 {
     clock.wall_ns().saturating_sub(clock.boot_ns())
 }
+
+#[cfg(test)]
+mod tests;

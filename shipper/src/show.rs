@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use archive::Encoding;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -208,13 +209,17 @@ pub fn cost(fleet: &Fleet, report: Report, out: &mut dyn Write) -> io::Result<()
             writeln!(
                 out,
                 "{} hosts with {} jobs each, {} kB of logs a second and host; a batch closes after {} s or {}; {} bytes of logs for \
-                 each byte of an object\n",
+                 each byte of {}\n",
                 printable::count(u64::from(fleet.hosts)),
                 fleet.jobs,
                 fleet.raw_bytes_per_second / 1000.0,
                 fleet.flush_seconds,
                 printable::bytes(fleet.batch_bytes as u64),
                 fleet.ratio,
+                match fleet.encoding {
+                    Encoding::Parquet => "Parquet",
+                    Encoding::Ndjson => "gzip NDJSON",
+                },
             )?;
             writeln!(out, "{month}\n")?;
             writeln!(
@@ -234,6 +239,7 @@ struct CostJson {
     raw_bytes_per_second: f64,
     flush_seconds: f64,
     batch_bytes: f64,
+    encoding: &'static str,
     ratio: f64,
     objects: f64,
     checkpoints: f64,
@@ -252,6 +258,10 @@ impl CostJson {
             raw_bytes_per_second: fleet.raw_bytes_per_second,
             flush_seconds: fleet.flush_seconds,
             batch_bytes: fleet.batch_bytes,
+            encoding: match fleet.encoding {
+                Encoding::Parquet => "parquet",
+                Encoding::Ndjson => "ndjson",
+            },
             ratio: fleet.ratio,
             objects: month.objects,
             checkpoints: month.checkpoints,

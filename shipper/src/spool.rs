@@ -5,6 +5,7 @@
 //! <folder>/lock              held while an agent runs
 //! <folder>/pins/<src>        a hard link
 //! <folder>/pins/<src>.json   what it is a link to
+//! <folder>/side/…            side copies of logs that are truncated in place
 //! ```
 //!
 //! Each mount that has files to keep needs a folder of its own, since a link cannot cross mounts. One agent has one id: all its
@@ -12,7 +13,9 @@
 
 mod description;
 mod folder;
+mod side_copy;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -25,6 +28,7 @@ use rustix::io::Errno;
 
 pub use description::{Description, MAX_DESCRIPTION_BYTES};
 use folder::Folder;
+pub use side_copy::{Copied, SIDE, SideCopy};
 
 use crate::beneath::{self, Beneath};
 use crate::file_id::{FileId, FileStat, Inode, Src};
@@ -202,6 +206,8 @@ pub struct Spool {
     folders: Vec<Folder>,
     /// What is not durable yet.
     unsettled: Mutex<Vec<PathBuf>>,
+    /// Folders of side copies whose names are not durable yet.
+    unsettled_sides: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// Whether a link can be made from a root of a rule to the spool.
@@ -288,6 +294,23 @@ impl SpoolError {
     }
 }
 
+/// What holds a file of this name in the folders: its pin, or the side copy that a log is read from. They are neither locked
+/// nor changed by asking.
+pub fn held_at(folders: &[PathBuf], src: &Src) -> Option<PathBuf> {
+    folders.iter().find_map(|folder| {
+        let pin = folder.join("pins").join(src.as_str());
+        if std::fs::symlink_metadata(&pin).is_ok() {
+            return Some(pin);
+        }
+        let begins = format!("{src}~");
+        let entries = std::fs::read_dir(folder.join(SIDE)).ok()?;
+        entries.filter_map(Result::ok).find_map(|entry| {
+            let name = entry.file_name();
+            name.to_str()?.starts_with(&begins).then(|| entry.path())
+        })
+    })
+}
+
 /// The id of the agent that the folders belong to, as far as they tell. They are neither locked nor changed by asking.
 pub fn recorded_agent(folders: &[PathBuf]) -> Option<AgentId> {
     folders.iter().find_map(|folder| folder::recorded(folder))
@@ -347,7 +370,8 @@ impl Spool {
         let spool = Self {
             agent,
             folders: opened,
-            unsettled: Mutex::new(Vec::new()),
+            unsettled: Mutex::default(),
+            unsettled_sides: Mutex::default(),
         };
         Ok((spool, identity))
     }

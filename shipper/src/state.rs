@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use archive::{AgentId, Incarnation};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params};
-use serde::{Deserialize, Serialize};
 
 use crate::file_id::Src;
-use crate::log::{Log, LogKey, Loss, Phase, Seen};
+use crate::log::{Log, LogKey, Phase, Sample, Seen, ranges_from_pairs, ranges_to_pairs};
 use crate::spool::Description;
 
 /// The file's name in the state folder.
@@ -170,9 +169,6 @@ impl StateError {
             if error.code == rusqlite::ErrorCode::DiskFull)
     }
 }
-
-#[derive(Serialize, Deserialize)]
-struct Hole(u64, u64);
 
 impl State {
     /// Opens the database in `folder`; makes it if it is not there.
@@ -336,8 +332,14 @@ impl State {
         let phase: String = row.get(5).map_err(read)?;
         let until: Option<i64> = row.get(6).map_err(read)?;
         let rows: String = row.get(9).map_err(read)?;
+        let offset = row.get::<_, i64>(3).map_err(read)? as u64;
         let holes: String = row.get(10).map_err(read)?;
-        let holes: Vec<Hole> = serde_json::from_str(&holes).map_err(|_| garbled("the holes"))?;
+        let holes: Vec<(u64, u64)> =
+            serde_json::from_str(&holes).map_err(|_| garbled("the holes"))?;
+        let sample = |column| {
+            let bytes: Vec<u8> = row.get(column).map_err(read)?;
+            Sample::from_bytes(&bytes).ok_or_else(|| garbled("the bytes known again"))
+        };
         let description: String = row.get(11).map_err(read)?;
         let description = Description::from_json(description.as_bytes())
             .ok_or_else(|| garbled("the description"))?;
@@ -353,28 +355,20 @@ impl State {
             },
             source: known(&source, "the source")?,
             description: Arc::new(description),
-            offset: row.get::<_, i64>(3).map_err(read)? as u64,
+            offset,
             size: row.get::<_, i64>(4).map_err(read)? as u64,
-            phase: match (phase.as_str(), until) {
-                ("open", _) => Phase::Open,
-                ("draining", _) => Phase::Draining,
-                ("ended", _) => Phase::Ended,
-                (cause, Some(until)) => Phase::Lost(
-                    until as u64,
-                    Loss::from_name(cause).ok_or_else(|| garbled("the phase"))?,
-                ),
-                _ => return Err(garbled("the phase")),
-            },
+            phase: Phase::from_parts(&phase, until.map(|until| until as u64))
+                .ok_or_else(|| garbled("the phase"))?,
             seen: Seen {
                 crc: row
                     .get::<_, Option<i64>>(7)
                     .map_err(read)?
                     .map(|crc| crc as u64),
-                head: row.get(12).map_err(read)?,
-                tail: row.get(8).map_err(read)?,
+                head: sample(12)?,
+                tail: sample(8)?,
             },
             rows: serde_json::from_str(&rows).map_err(|_| garbled("the rows' state"))?,
-            holes: holes.into_iter().map(|Hole(from, to)| from..to).collect(),
+            holes: ranges_from_pairs(&holes, offset).ok_or_else(|| garbled("the holes"))?,
         })
     }
 
@@ -480,18 +474,9 @@ impl State {
 }
 
 fn put_log(db: &Connection, log: &Log) -> rusqlite::Result<()> {
-    let (phase, until) = match log.phase {
-        Phase::Open => ("open", None),
-        Phase::Draining => ("draining", None),
-        Phase::Ended => ("ended", None),
-        Phase::Lost(until, cause) => (cause.name(), Some(until as i64)),
-    };
+    let (phase, until) = log.phase.to_parts();
     let json = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
-    let holes: Vec<Hole> = log
-        .holes
-        .iter()
-        .map(|hole| Hole(hole.start, hole.end))
-        .collect();
+    let holes = ranges_to_pairs(&log.holes);
     db.prepare(
         "INSERT OR REPLACE INTO logs (src, epoch, source, offset, size, phase, lost_until, crc, tail, rows, holes, description, head)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
@@ -503,13 +488,13 @@ fn put_log(db: &Connection, log: &Log) -> rusqlite::Result<()> {
         log.offset as i64,
         log.size as i64,
         phase,
-        until,
+        until.map(|until| until as i64),
         log.seen.crc.map(|crc| crc as i64),
-        log.seen.tail,
+        log.seen.tail.to_bytes(),
         serde_json::to_string(&log.rows).map_err(json)?,
         serde_json::to_string(&holes).map_err(json)?,
         log.description.to_json(),
-        log.seen.head,
+        log.seen.head.to_bytes(),
     ])?;
     Ok(())
 }
@@ -525,6 +510,7 @@ fn failed(operation: &'static str, path: &Path, source: rusqlite::Error) -> Stat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Loss;
 
     fn log(offset: u64) -> Log {
         let src: Src = "00000000000000ff-12-34".parse().expect("a src");
@@ -550,9 +536,9 @@ mod tests {
         log.key.epoch = 1;
         log.offset = offset;
         log.size = offset + 7;
-        log.holes = vec![1..3, 9..u64::from(u32::MAX)];
+        log.holes = std::iter::once(0..offset).collect();
         log.phase = Phase::Lost(offset + 2, Loss::Truncated);
-        log.seen.extend(b"tail\0\xff");
+        log.seen.tail = Sample::of(b"tail\0\xff");
         log
     }
 
@@ -619,6 +605,54 @@ mod tests {
         state.plan(&plan(20, &["b", "a"])).expect_err("refused");
         assert_eq!(state.logs().expect("readable")[0].offset, 10);
         assert_eq!(state.outstanding().expect("readable"), [object("a")]);
+    }
+
+    #[test]
+    fn a_full_disk_is_known_and_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = State::open(folder.path()).expect("a database");
+        let pages = |state: &State, pages: i64| {
+            let set = state
+                .db
+                .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
+            set.expect("set");
+        };
+        pages(&state, 1);
+        let plan = Plan {
+            logs: (0..1000)
+                .map(|epoch| {
+                    let mut log = log(10);
+                    log.key.epoch = epoch;
+                    log
+                })
+                .collect(),
+            objects: vec![object("a")],
+            next_seq: 1,
+        };
+        let error = state.plan(&plan).expect_err("full");
+        assert!(error.is_full(), "{error:?}");
+        assert_eq!(state.logs().expect("readable"), []);
+        assert_eq!(state.outstanding().expect("readable"), []);
+        pages(&state, i64::from(u32::MAX) - 1);
+        state.plan(&plan).expect("there is room again");
+        assert_eq!(state.logs().expect("readable").len(), 1000);
+    }
+
+    #[test]
+    fn a_database_that_cannot_be_written_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = State::open(folder.path()).expect("a database");
+        state
+            .db
+            .pragma_update(None, "query_only", true)
+            .expect("set");
+        let error = state.set_logs([&log(1)]).expect_err("read-only");
+        assert!(!error.is_full(), "{error:?}");
+        state
+            .db
+            .pragma_update(None, "query_only", false)
+            .expect("set");
+        state.set_logs([&log(1)]).expect("written");
     }
 
     #[test]

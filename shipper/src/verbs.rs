@@ -1,11 +1,13 @@
 //! The verbs that need the agent, the state or the archive: what they are given is made real here, at the edge.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use archive::{Hour, Store};
+use joblog::RecordParser;
+use rustix::fs::OFlags;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -20,15 +22,18 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::command::{AuditOptions, Configured, RecoverMode};
 use crate::config::Config;
 use crate::exit::{Exit, Failed};
+use crate::file_id::nanoseconds;
 use crate::log::{Log, Phase};
 use crate::ls::{FileState, LsRow};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::recover::{self, DryRun, RecoverError};
-use crate::rows::AgeRule;
+use crate::row_time::Bounds;
+use crate::rows::{AgeRule, Head};
+use crate::rules::Rules;
 use crate::run::Console;
 use crate::service::{self, Ended, Order, Outside, ServiceError};
-use crate::spool::{Identity, PinKind, Spool};
+use crate::spool::{self, Identity, PinKind, Spool};
 use crate::state::{FILE_NAME, State};
 
 /// How many orders may wait for the loop, in orders.
@@ -36,6 +41,9 @@ const MAX_ORDERS: usize = 16;
 
 /// How many messages may wait to be told, in messages; what is beyond them is not told.
 const MAX_WAITING_MESSAGES: usize = 1000;
+
+/// How much of a line is read for the time that it says, in bytes.
+const MAX_FIRST_LINE_BYTES: usize = 8 * 1024;
 
 /// Ships until told to stop.
 pub fn run(configured: &Configured, console: &mut Console<'_>) -> Result<Exit, Failed> {
@@ -164,20 +172,18 @@ pub fn ls(configured: &Configured) -> Result<Vec<LsRow>, Failed> {
     let logs = state
         .logs()
         .map_err(|error| Failed::new(Exit::Usage, error))?;
-    Ok(logs.iter().map(|log| ls_row(config, log)).collect())
+    let rules = Rules::new(config.clone());
+    Ok(logs.iter().map(|log| ls_row(&rules, log)).collect())
 }
 
-fn ls_row(config: &Config, log: &Log) -> LsRow {
-    let pinned = config.spool.folders.iter().find_map(|folder| {
-        let pin = folder.join("pins").join(log.source.as_str());
-        fs::symlink_metadata(pin).ok()
-    });
+fn ls_row(rules: &Rules, log: &Log) -> LsRow {
+    let pin = spool::held_at(&rules.config().spool.folders, &log.source);
     let description = &log.description;
-    let in_place = || {
-        let found = fs::symlink_metadata(&description.path).ok()?;
-        (found.ino() == description.id.ino).then_some(found.size())
-    };
-    let size = pinned.as_ref().map(MetadataExt::size).or_else(in_place);
+    let path = pin.as_ref().unwrap_or(&description.path);
+    let found = fs::symlink_metadata(path)
+        .ok()
+        .filter(|found| pin.is_some() || found.ino() == description.id.ino);
+    let size = found.as_ref().map(MetadataExt::size);
     let holes: u64 = log.holes.iter().map(|hole| hole.end - hole.start).sum();
     let origin = &description.origin;
     let job = match (&origin.role, &origin.env, &origin.job) {
@@ -202,13 +208,42 @@ fn ls_row(config: &Config, log: &Log) -> LsRow {
                 size.map(|size| holes + size.saturating_sub(log.offset))
             }
         },
-        behind_since_ns: None,
-        pin: pinned.map(|_| PinKind::Linked),
+        behind_since_ns: found
+            .filter(|found| found.is_file() && found.size() > log.offset)
+            .map(|found| waits_since_ns(rules, log, path, &found)),
+        pin: pin.as_ref().map(|_| PinKind::Linked),
         state: match log.phase {
             Phase::Open | Phase::Draining => FileState::Open,
             Phase::Ended => FileState::Ended,
             Phase::Lost(..) => FileState::Lost,
         },
+    }
+}
+
+/// When the first line that is not planned was written: what it says itself, as its row will, else the last change of its file.
+fn waits_since_ns(rules: &Rules, log: &Log, path: &Path, found: &fs::Metadata) -> i64 {
+    let changed_ns = nanoseconds(found.mtime(), found.mtime_nsec() as u32);
+    let own_ns = || {
+        let mut line = vec![0; MAX_FIRST_LINE_BYTES];
+        // Another file may have come there meanwhile; and a pipe must not be waited for.
+        let file = File::options()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.union(OFlags::NOFOLLOW).bits() as i32)
+            .open(path)
+            .ok()?;
+        let read = file.read_at(&mut line, log.offset).ok()?;
+        let line = line[..read].split(|&byte| byte == b'\n').next()?;
+        let zone = rules.timezone(&log.description.rule);
+        RecordParser::new(zone, changed_ns).parse(line).ts_ns
+    };
+    let bounds = Bounds::new(changed_ns, changed_ns, log.description.id.birth_ns);
+    match (own_ns(), log.rows.head) {
+        // A line without a time belongs to one with a time above it, if there is any.
+        (None, Head::None) => changed_ns,
+        (own_ns, _) => {
+            let mut time = log.rows.time;
+            time.next(own_ns, &bounds).ts_ns
+        }
     }
 }
 
@@ -229,9 +264,12 @@ pub fn audit(
         }),
         agent: None,
     };
-    let audit = runtime()?
-        .block_on(audit_archive(&*store, &scope, &mut |_| {}))
-        .map_err(|error| Failed::new(Exit::Unreachable, error))?;
+    let bar = console.progress();
+    let audited = runtime()?.block_on(audit_archive(&*store, &scope, &mut |read| {
+        bar.set_read(&read);
+    }));
+    bar.clear();
+    let audit = audited.map_err(|error| Failed::new(Exit::Unreachable, error))?;
     let printed = match listing {
         Listing::Table => table(&audit, Show::Trouble, console.out),
         Listing::Json => json_lines(&audit, Show::All, console.out),
@@ -258,22 +296,29 @@ pub fn recover(
     };
     let folder = &config.state.folder;
     let now_ns = console.wall_ns();
-    let recovered = runtime()?
-        .block_on(recover::recover(
-            &*store, &spool, folder, config, now_ns, dry,
-        ))
-        .map_err(|error| {
-            let exit = match &error {
-                RecoverError::List(_) | RecoverError::Store(_) | RecoverError::Checkpoint(_) => {
-                    Exit::Unreachable
-                }
-                RecoverError::Damaged { .. } | RecoverError::TooMany { .. } => Exit::Partial,
-                RecoverError::Spool(_) | RecoverError::State(_) | RecoverError::Folder { .. } => {
-                    Exit::Usage
-                }
-            };
-            Failed::new(exit, error)
-        })?;
+    let bar = console.progress();
+    let recovered = runtime()?.block_on(recover::recover(
+        &*store,
+        &spool,
+        folder,
+        config,
+        now_ns,
+        dry,
+        &mut |read| bar.set_read(&read),
+    ));
+    bar.clear();
+    let recovered = recovered.map_err(|error| {
+        let exit = match &error {
+            RecoverError::List(_) | RecoverError::Store(_) | RecoverError::Checkpoint(_) => {
+                Exit::Unreachable
+            }
+            RecoverError::Damaged { .. } | RecoverError::TooMany { .. } => Exit::Partial,
+            RecoverError::Spool(_) | RecoverError::State(_) | RecoverError::Folder { .. } => {
+                Exit::Usage
+            }
+        };
+        Failed::new(exit, error)
+    })?;
     recover::summary(&recovered, dry, console.out)
         .map_err(|error| Failed::new(Exit::Partial, error))?;
     Ok(Exit::Success)

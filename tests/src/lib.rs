@@ -24,6 +24,7 @@ pub mod s3_server;
 pub mod sandboxes;
 pub mod scheduler;
 pub mod shipped;
+pub mod shipper_toml;
 pub mod small_cluster;
 pub mod ssh_server;
 pub mod sshd;

@@ -33,6 +33,17 @@ pub struct Recorded {
     pub copy_of: Option<(FileId, usize)>,
     /// Whether an agent has held it.
     pub discovered: bool,
+    /// How much of an epoch an agent has read ahead: that much must not be lost.
+    pub read_ahead: BTreeMap<usize, usize>,
+}
+
+impl Recorded {
+    /// An agent has all that is in the file now.
+    pub fn set_read_ahead(&mut self) {
+        if let Some(content) = self.epochs.last() {
+            self.read_ahead.insert(self.epochs.len() - 1, content.len());
+        }
+    }
 }
 
 /// The jobs of one host.
@@ -179,6 +190,7 @@ impl Sandboxes {
             epochs: vec![Vec::new()],
             copy_of: None,
             discovered: false,
+            read_ahead: BTreeMap::new(),
         }))
     }
 

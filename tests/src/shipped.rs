@@ -28,6 +28,8 @@ pub struct Compared {
     pub declared: u64,
     /// Bytes that were truncated before they were read, by the record.
     pub truncated: u64,
+    /// Bytes that were read ahead of a truncation: all of them are in rows.
+    pub read_ahead: u64,
 }
 
 impl Shipped {
@@ -121,6 +123,14 @@ impl Shipped {
             for (at, content) in file.epochs.iter().enumerate() {
                 let covered = self.covered(src, content);
                 let missing = content.len() as u64 - covered;
+                let ahead = file.read_ahead.get(&at).copied().unwrap_or(0) as u64;
+                if at < last {
+                    ensure!(
+                        ahead <= covered,
+                        "{src} after {at} truncations: {ahead} bytes were read ahead, and {covered} are in rows"
+                    );
+                    compared.read_ahead += ahead;
+                }
                 if missing == 0 {
                     continue;
                 }

@@ -393,6 +393,26 @@ fn namings(folder: &str, word: &str, allowed: &[&str]) -> Vec<String> {
     found
 }
 
+/// A document that says which test shows something must not outlive the test.
+#[test]
+fn tests_that_documents_name_are_there() {
+    let code: String = ["archive", "shipper", "tests"]
+        .into_iter()
+        .flat_map(|folder| files(&root().join(folder), "rs"))
+        .map(|file| read(&file))
+        .collect();
+    let text = read(&root().join("docs/failures.md"));
+    let named = text.split('`').skip(1).step_by(2);
+    // A test's name is a sentence.
+    let tests: Vec<&str> = named
+        .filter(|name| name.matches('_').count() > 2 && !name.contains('/'))
+        .collect();
+    assert!(tests.len() > 50, "{tests:?}");
+    for test in tests {
+        assert!(code.contains(&format!("fn {test}(")), "{test}");
+    }
+}
+
 #[test]
 fn each_outside_library_has_its_place() {
     let nowhere = Vec::<String>::new();

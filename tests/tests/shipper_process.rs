@@ -3,27 +3,33 @@
 //!
 //! `SHIPPER_KILLS=1000 cargo test --release -p e2e --test shipper_process` kills it a thousand times.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use archive::Store;
 use archive::store::S3Settings;
 use archive::store::s3::S3Store;
 use e2e::moto::Moto;
+use e2e::processes::{Signal, signal};
 use e2e::s3_server::{BUCKET, Fault, On, S3Server};
 use e2e::sandboxes::Sandboxes;
 use e2e::shipped::Shipped;
+use e2e::shipper_toml::ShipperToml;
 use e2e::writers::Rng;
 use shipper::spool;
 
 /// How often the program is killed where nobody says.
 const KILLS: u64 = 20;
+
+/// How long anything may take before a test counts as one that does not end.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What happens between two looks at the spool.
 const STEPS: u64 = 4;
@@ -33,35 +39,36 @@ struct Host {
     root: tempfile::TempDir,
 }
 
+/// How often the configuration says that something happens; tests wait for it.
+const QUICK: &str =
+    "flush_seconds = 1\nscan_seconds = 1\nunfinished_line_seconds = 1\nmax_line_bytes = 1024";
+
 impl Host {
     fn new(settings: &S3Settings, encoding: &str) -> Result<Self> {
-        let root = tempfile::tempdir()?;
-        let text = format!(
+        let host = Self {
+            root: tempfile::tempdir()?,
+        };
+        host.configure(settings, encoding, QUICK, "")?;
+        Ok(host)
+    }
+
+    /// Writes the configuration, with these keys and tables.
+    fn configure(
+        &self,
+        settings: &S3Settings,
+        encoding: &str,
+        keys: &str,
+        tables: &str,
+    ) -> Result<()> {
+        let s3 = format!(
             r#"
-archive = "s3://{BUCKET}/some/prefix"
-cluster = "aa"
-encoding = "{encoding}"
-flush_seconds = 1
-scan_seconds = 1
-unfinished_line_seconds = 1
-max_line_bytes = 1024
 [s3]
 endpoint = "{endpoint}"
 addressing = "path"
 region = "{region}"
 credentials_file = "{credentials}"
 connect_timeout_seconds = 2
-[state]
-folder = "{root}/state"
-reserved_megabytes = 0
-[spool]
-folders = ["{root}/spool"]
-[[files]]
-name = "jobs"
-paths = ["{root}/jobs/*/*/app.log*"]
-job = "aa/www-data/prod/{{1}}"
-instance = "{{2}}"
-"#,
+{tables}"#,
             endpoint = settings.endpoint.as_deref().context("an endpoint")?,
             region = settings.region.as_deref().context("a region")?,
             credentials = settings
@@ -69,10 +76,52 @@ instance = "{{2}}"
                 .as_deref()
                 .context("credentials")?
                 .display(),
-            root = root.path().display(),
         );
-        fs::write(root.path().join("shipper.toml"), text)?;
-        Ok(Self { root })
+        let text = ShipperToml {
+            root: self.root.path(),
+            archive: Some(&format!("s3://{BUCKET}/some/prefix")),
+            encoding,
+            keys,
+            tables: &s3,
+        }
+        .text();
+        fs::write(self.path("shipper.toml"), text)?;
+        Ok(())
+    }
+
+    /// Appends to the log of a job.
+    fn log(&self, text: &str) -> Result<()> {
+        self.append("jobs/job/0/app.log", text)
+    }
+
+    fn append(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().context("a folder")?)?;
+        let mut file = File::options().append(true).create(true).open(path)?;
+        file.write_all(text.as_bytes())?;
+        Ok(())
+    }
+
+    /// What the program that runs has said.
+    fn talk(&self) -> String {
+        fs::read_to_string(self.path("talk")).unwrap_or_default()
+    }
+
+    fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+        let begun = Instant::now();
+        while !is_so() {
+            ensure!(
+                begun.elapsed() < PATIENCE,
+                "{what} does not come to pass:\n{}",
+                self.talk()
+            );
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn wait_until_told(&self, what: &str) -> Result<()> {
+        self.wait_for(what, || self.talk().contains(what))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -228,6 +277,213 @@ fn once_and_audit_over_an_independent_server() -> Result<()> {
         succeeded(&audit, &host)?;
         let text = String::from_utf8_lossy(&audit.stdout);
         ensure!(text.contains("whole"), "{text}");
+    }
+    Ok(())
+}
+
+/// All lines in the archive, in no order.
+fn lines(server: &S3Server) -> Result<Vec<String>> {
+    let store: Arc<dyn Store> = Arc::new(S3Store::new(BUCKET, "some/prefix", &server.settings()));
+    let shipped = tokio::runtime::Runtime::new()?.block_on(Shipped::read(&*store))?;
+    let rows = shipped.rows.into_values().flat_map(BTreeMap::into_values);
+    let lines = rows
+        .flatten()
+        .filter_map(|row| String::from_utf8(row.line?).ok());
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort();
+    Ok(lines)
+}
+
+fn has_objects(server: &S3Server) -> bool {
+    let objects = server.objects();
+    objects.keys().any(|key| key.contains("/logs/v1/"))
+}
+
+fn start_server() -> Result<(tokio::runtime::Runtime, S3Server)> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let server = runtime.block_on(S3Server::start())?;
+    Ok((runtime, server))
+}
+
+/// Asks the program to stop, and waits until it has.
+fn terminate(mut child: Child, host: &Host) -> Result<()> {
+    signal(&[child.id()], Signal::Terminate)?;
+    let mut status = None;
+    host.wait_for("the end of the program", || {
+        status = child.try_wait().ok().flatten();
+        status.is_some()
+    })?;
+    ensure!(
+        status.and_then(|status| status.code()) == Some(143),
+        "{status:?}\n{}",
+        host.talk()
+    );
+    Ok(())
+}
+
+#[test]
+fn a_hang_up_reads_the_configuration_again_and_refuses_a_wrong_one() -> Result<()> {
+    let (_runtime, server) = start_server()?;
+    let settings = server.settings();
+    let host = Host::new(&settings, "ndjson")?;
+    host.log("first\n")?;
+    let child = host.start()?;
+    host.wait_for("an object", || has_objects(&server))?;
+    // A wrong one is told with its place, and changes nothing.
+    host.configure(&settings, "ndjson", "flush_seconds = 0", "")?;
+    signal(&[child.id()], Signal::HangUp)?;
+    host.wait_until_told("the old one stays")?;
+    let told = host.talk();
+    ensure!(
+        told.contains("shipper.toml:5") && told.contains("flush_seconds"),
+        "{told}"
+    );
+    host.log("second\n")?;
+    host.wait_for("the second line", || {
+        lines(&server).is_ok_and(|lines| lines.len() == 2)
+    })?;
+    // A good one is followed: a rule for files that no rule took, and a mask.
+    let more = format!(
+        "[[files]]\nname = \"extra\"\npaths = [\"{}/*.log\"]\njob = \"aa/x/y/z\"\n\
+         [[redact]]\nname = \"word\"\npattern = \"swordfish\"\nmask = \"*\"\n",
+        host.path("extra").display()
+    );
+    host.append("extra/a.log", "the word is swordfish\n")?;
+    host.configure(&settings, "ndjson", QUICK, &more)?;
+    signal(&[child.id()], Signal::HangUp)?;
+    host.wait_until_told("the configuration was read again")?;
+    host.wait_for("the extra line", || {
+        lines(&server).is_ok_and(|lines| lines.len() == 3)
+    })?;
+    terminate(child, &host)?;
+    ensure!(lines(&server)? == ["first", "second", "the word is *"]);
+    succeeded(&host.ask("audit")?, &host)
+}
+
+#[test]
+fn a_stop_ships_what_is_there_first() -> Result<()> {
+    let (_runtime, server) = start_server()?;
+    let host = Host::new(&server.settings(), "parquet")?;
+    host.configure(
+        &server.settings(),
+        "parquet",
+        "flush_seconds = 3600\nscan_seconds = 1",
+        "",
+    )?;
+    host.log("first\n")?;
+    let child = host.start()?;
+    host.wait_for("a pin", || !host.pinned().is_empty())?;
+    host.log("second\n")?;
+    // A file that no scan has seen yet.
+    host.append("jobs/job/1/app.log", "third\n")?;
+    terminate(child, &host)?;
+    ensure!(lines(&server)? == ["first", "second", "third"]);
+    Ok(())
+}
+
+#[test]
+fn a_stop_ends_at_its_deadline_whatever_the_bucket_does() -> Result<()> {
+    for fault in [Fault::Refuse(503, "SlowDown"), Fault::Silence] {
+        let (_runtime, server) = start_server()?;
+        let host = Host::new(&server.settings(), "ndjson")?;
+        host.configure(
+            &server.settings(),
+            "ndjson",
+            "flush_seconds = 1\nscan_seconds = 1\nshutdown_seconds = 1",
+            "",
+        )?;
+        let child = host.start()?;
+        host.wait_for("a claim", || {
+            let objects = server.objects();
+            objects.keys().any(|key| key.contains("/_state/v1/agents/"))
+        })?;
+        server.fault(On::Put, fault, u32::MAX);
+        host.log("line\n")?;
+        host.wait_for("a pin", || !host.pinned().is_empty())?;
+        terminate(child, &host)?;
+        let told = host.talk();
+        ensure!(told.contains("wait for the next start"), "{told}");
+        ensure!(!has_objects(&server));
+        server.heal();
+        succeeded(&host.ask("once")?, &host)?;
+        ensure!(lines(&server)? == ["line"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn two_agents_on_one_host_are_one_too_many() -> Result<()> {
+    let (_runtime, server) = start_server()?;
+    let host = Host::new(&server.settings(), "ndjson")?;
+    host.log("line\n")?;
+    let child = host.start()?;
+    host.wait_for("an object", || has_objects(&server))?;
+    for verb in ["once", "run", "recover"] {
+        let refused = host.ask(verb)?;
+        let told = String::from_utf8_lossy(&refused.stderr);
+        ensure!(refused.status.code() == Some(2), "{verb}: {told}");
+        ensure!(told.contains("another agent holds this spool"), "{told}");
+    }
+    terminate(child, &host)?;
+    ensure!(lines(&server)? == ["line"]);
+    succeeded(&host.ask("once")?, &host)
+}
+
+/// What became of the state folder while no agent ran.
+#[derive(Debug, Clone, Copy)]
+enum Mishap {
+    Lost,
+    /// It is what it was a while ago.
+    RolledBack,
+}
+
+#[test]
+fn a_state_that_was_lost_or_rolled_back_is_recovered_and_nothing_comes_twice() -> Result<()> {
+    for mishap in [Mishap::Lost, Mishap::RolledBack] {
+        let (runtime, server) = start_server()?;
+        let host = Host::new(&server.settings(), "parquet")?;
+        let mut world = Sandboxes::new(&host.path("jobs"), 11)?;
+        let mut discovered = BTreeSet::new();
+        let live = |world: &mut Sandboxes, discovered: &mut BTreeSet<String>| -> Result<()> {
+            for _ in 0..40 {
+                world.step()?;
+            }
+            succeeded(&host.ask("once")?, &host)?;
+            discovered.extend(host.pinned());
+            Ok(())
+        };
+        live(&mut world, &mut discovered)?;
+        let state = host.path("state");
+        let old = host.path("old-state");
+        fs::create_dir(&old)?;
+        fs::copy(state.join("state.db"), old.join("state.db"))?;
+        live(&mut world, &mut discovered)?;
+        fs::remove_dir_all(&state)?;
+        if let Mishap::RolledBack = mishap {
+            fs::rename(&old, &state)?;
+        }
+        for _ in 0..20 {
+            world.step()?;
+        }
+        // It does not go on by itself.
+        let refused = host.ask("once")?;
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        ensure!(refused.status.code() == Some(5), "{mishap:?}: {told}");
+        ensure!(told.contains("shipper recover"), "{told}");
+        succeeded(&host.ask("recover")?, &host)?;
+        live(&mut world, &mut discovered)?;
+        succeeded(&host.ask("audit")?, &host).with_context(|| format!("{mishap:?}"))?;
+        let agent = spool::recorded_agent(&[host.path("spool")]).context("an agent")?;
+        for file in world.files.values_mut() {
+            file.discovered = discovered.contains(file.id.src(agent, 0).as_str());
+        }
+        let store: Arc<dyn Store> =
+            Arc::new(S3Store::new(BUCKET, "some/prefix", &server.settings()));
+        let shipped = runtime.block_on(Shipped::read(&*store))?;
+        let compared = shipped
+            .compare(&world, agent)
+            .with_context(|| format!("{mishap:?}"))?;
+        ensure!(compared.bytes > 0, "nothing was shipped");
     }
     Ok(())
 }

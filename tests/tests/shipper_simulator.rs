@@ -3,6 +3,7 @@
 //!
 //! A seed is a whole story. `SHIPPER_SEEDS=500 cargo test -p e2e --test shipper_simulator` tells more of them, `SHIPPER_SEED=17` one.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +16,13 @@ use archive::store::dir::DirStore;
 use e2e::faulty_store::{FaultPlan, FaultyStore};
 use e2e::sandboxes::Sandboxes;
 use e2e::shipped::{Compared, Shipped};
+use e2e::shipper_toml::ShipperToml;
 use e2e::writers::Rng;
 use shipper::agent::{Agent, AgentError, Flush, Hook, Parts, Step, Unfinished};
 use shipper::claim;
 use shipper::clock::{Clock as _, SystemClock};
 use shipper::config::Config;
+use shipper::log::Phase;
 use shipper::rows::AgeRule;
 use shipper::spool::Spool;
 use shipper::state::State;
@@ -40,25 +43,14 @@ fn config(root: &Path, seed: u64) -> Result<Config> {
     } else {
         "ndjson"
     };
-    let text = format!(
-        r#"
-archive = "file://{root}/archive"
-cluster = "aa"
-encoding = "{encoding}"
-max_line_bytes = 1024
-[state]
-folder = "{root}/state"
-reserved_megabytes = 0
-[spool]
-folders = ["{root}/spool"]
-[[files]]
-name = "jobs"
-paths = ["{root}/jobs/*/*/app.log*"]
-job = "aa/www-data/prod/{{1}}"
-instance = "{{2}}"
-"#,
-        root = root.display()
-    );
+    let text = ShipperToml {
+        root,
+        archive: None,
+        encoding,
+        keys: "max_line_bytes = 1024",
+        tables: "",
+    }
+    .text();
     let mut config = Config::parse(&text, Path::new("shipper.toml"), "host1")?;
     // A story is over in moments.
     config.quiet = Duration::ZERO;
@@ -149,6 +141,9 @@ impl Host {
         for file in world.files.values_mut() {
             file.discovered |= agent.holds(&file.id);
         }
+        if what <= 2 && done.is_ok() && !agent.wants_scan() {
+            note_read_ahead(agent, world);
+        }
         match done {
             Ok(()) if self.rng.one_in(50) => self.kill(),
             Ok(()) => {}
@@ -183,6 +178,21 @@ impl Host {
             }
         }
         bail!("the agent does not come to rest: {:?}", agent.standing())
+    }
+}
+
+/// After a scan the agent has all that is in files which it saw truncated: no later truncation takes that away.
+fn note_read_ahead(agent: &Agent, world: &mut Sandboxes) {
+    let id = agent.identity().agent;
+    let ahead: BTreeSet<&str> = agent
+        .logs()
+        .filter(|log| log.key.epoch > 0 && log.phase == Phase::Open && log.source == log.key.src)
+        .map(|log| log.key.src.as_str())
+        .collect();
+    for file in world.files.values_mut() {
+        if agent.holds(&file.id) && ahead.contains(file.id.src(id, 0).as_str()) {
+            file.set_read_ahead();
+        }
     }
 }
 
@@ -263,18 +273,24 @@ async fn every_byte_is_in_exactly_one_row_whatever_happens() -> Result<()> {
         sum.bytes += compared.bytes;
         sum.declared += compared.declared;
         sum.truncated += compared.truncated;
+        sum.read_ahead += compared.read_ahead;
         kills += killed;
     }
     println!(
-        "{} seeds, {kills} kills: {} bytes in rows, {} truncated before they were read, {} of those declared",
-        seeds.count(),
+        "{} seeds, {kills} kills: {} bytes in rows, {} truncated before they were read, {} of those declared; {} read ahead of a truncation",
+        seeds.clone().count(),
         sum.bytes,
         sum.truncated,
-        sum.declared
+        sum.declared,
+        sum.read_ahead
     );
     anyhow::ensure!(
         kills > 0 && sum.bytes > 0,
         "a story without a kill or a byte shows nothing"
+    );
+    anyhow::ensure!(
+        seeds.count() < SEEDS as usize || sum.read_ahead > 0,
+        "so many stories without a second truncation show nothing of reading ahead"
     );
     Ok(())
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use bytes::buf::Reader;
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{DecodeError, Filter, Lines, OwnedRow, Report, Tile, parse_level, parse_tpl};
 use crate::civil::{DAY_SECONDS, Date, number};
@@ -43,10 +44,29 @@ impl JsonLines {
         }
     }
 
-    /// The next line that can be read; none at the end.
-    fn next<'l, T: Deserialize<'l>>(
-        &'l mut self,
-    ) -> Result<Option<Result<T, String>>, DecodeError> {
+    /// What `make` makes of the next line that it makes something of; none at the end. A line that it cannot read is reported as
+    /// damaged.
+    fn next<T>(
+        &mut self,
+        report: &mut Report,
+        mut make: impl FnMut(&[u8], &mut Report) -> Result<Option<T>, String>,
+    ) -> Result<Option<T>, DecodeError> {
+        while let Some(whole) = self.next_line()? {
+            let made = match whole {
+                Whole::Yes => make(&self.line, report),
+                Whole::No => Err(format!("it is longer than {MAX_JSON_BYTES} bytes")),
+            };
+            match made {
+                Ok(Some(made)) => return Ok(Some(made)),
+                Ok(None) => {}
+                Err(problem) => report.damage(self.number, problem),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the next line; none at the end.
+    fn next_line(&mut self) -> Result<Option<Whole>, DecodeError> {
         self.line.clear();
         let mut bounded = (&mut self.unpacked).take(MAX_JSON_BYTES);
         let read = bounded.read_until(b'\n', &mut self.line);
@@ -70,15 +90,19 @@ impl JsonLines {
             return Ok(None);
         }
         self.number += 1;
-        if is_cut {
-            return Ok(Some(Err(format!(
-                "it is longer than {MAX_JSON_BYTES} bytes"
-            ))));
-        }
-        Ok(Some(
-            serde_json::from_slice(&self.line).map_err(|error| error.to_string()),
-        ))
+        Ok(Some(if is_cut { Whole::No } else { Whole::Yes }))
     }
+}
+
+/// Whether a line was read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    No,
+}
+
+fn json<'l, T: Deserialize<'l>>(line: &'l [u8]) -> Result<T, String> {
+    serde_json::from_slice(line).map_err(|error| error.to_string())
 }
 
 fn skip_line(unpacked: &mut impl BufRead) -> io::Result<()> {
@@ -129,9 +153,10 @@ struct Json<'l> {
     flags: i32,
 }
 
-/// The part of a row that an audit reads.
+/// The part of a row that an audit reads, with the line's text or without.
 #[derive(Debug, Deserialize)]
-struct JsonTile<'l> {
+#[serde(bound(deserialize = "T: Deserialize<'de> + Default"))]
+struct JsonTile<'l, T> {
     #[serde(default)]
     ts_ns: i64,
     #[serde(borrow)]
@@ -144,27 +169,24 @@ struct JsonTile<'l> {
     len: i64,
     #[serde(default)]
     flags: i32,
+    #[serde(default)]
+    line: T,
+    #[serde(default)]
+    raw: T,
 }
 
-/// The same with the line.
-#[derive(Debug, Deserialize)]
-struct JsonTileLine<'l> {
-    #[serde(default)]
-    ts_ns: i64,
-    #[serde(borrow)]
-    src: Cow<'l, str>,
-    #[serde(default)]
-    epoch: i32,
-    #[serde(default)]
-    off: i64,
-    #[serde(default)]
-    len: i64,
-    #[serde(default)]
-    flags: i32,
-    #[serde(borrow)]
-    line: Option<Text<'l>>,
-    #[serde(borrow)]
-    raw: Option<Text<'l>>,
+impl<T> JsonTile<'_, T> {
+    fn tile<'t>(&'t self, line: Option<&'t [u8]>) -> Tile<'t> {
+        Tile {
+            src: &self.src,
+            epoch: self.epoch as u32,
+            off: self.off as u64,
+            len: self.len as u64,
+            flags: Flags(self.flags as u32),
+            ts_ns: self.ts_ns,
+            line,
+        }
+    }
 }
 
 /// A text that is copied only where it has escapes in it.
@@ -190,25 +212,17 @@ impl Rows {
     }
 
     pub(super) fn next(&mut self, report: &mut Report) -> Result<Option<OwnedRow>, DecodeError> {
-        loop {
-            let number = self.lines.number + 1;
-            let hour = self.lines.key.hour;
-            let Some(json) = self.lines.next::<Json<'_>>()? else {
-                return Ok(None);
-            };
-            let row = json.and_then(|json| row(json, &mut self.origin).map_err(str::to_owned));
-            match row {
-                Ok(row)
-                    if self.filter.wants_origin(&row.origin)
-                        && self.filter.wants_time(row.ts_ns) =>
-                {
-                    report.took(hour, row.ts_ns);
-                    return Ok(Some(row));
-                }
-                Ok(_) => report.unwanted += 1,
-                Err(problem) => report.damage(number, problem),
+        let hour = self.lines.key.hour;
+        let (filter, origin) = (&self.filter, &mut self.origin);
+        self.lines.next(report, |line, report| {
+            let row = row(json(line)?, origin)?;
+            if filter.wants_origin(&row.origin) && filter.wants_time(row.ts_ns) {
+                report.took(hour, row.ts_ns);
+                return Ok(Some(row));
             }
-        }
+            report.unwanted += 1;
+            Ok(None)
+        })
     }
 }
 
@@ -290,59 +304,29 @@ pub(super) fn tiles(
     report: &mut Report,
     take: &mut impl FnMut(&Tile<'_>, &mut Report),
 ) -> Result<(), DecodeError> {
-    let mut json_lines = JsonLines::new(key, object);
-    loop {
-        let number = json_lines.number + 1;
-        let problem = match lines {
+    let mut all = JsonLines::new(key, object);
+    let mut each = |line: &[u8], report: &mut Report| {
+        match lines {
             Lines::Skip => {
-                let Some(json) = json_lines.next::<JsonTile<'_>>()? else {
-                    return Ok(());
-                };
-                json.map(|json| {
-                    let tile = Tile {
-                        src: &json.src,
-                        epoch: json.epoch as u32,
-                        off: json.off as u64,
-                        len: json.len as u64,
-                        flags: Flags(json.flags as u32),
-                        ts_ns: json.ts_ns,
-                        line: None,
-                    };
-                    take(&tile, report);
-                })
+                let json: JsonTile<'_, IgnoredAny> = json(line)?;
+                take(&json.tile(None), report);
             }
             Lines::Read => {
-                let Some(json) = json_lines.next::<JsonTileLine<'_>>()? else {
-                    return Ok(());
+                let json: JsonTile<'_, Option<Text<'_>>> = json(line)?;
+                let raw = match &json.raw {
+                    Some(raw) => Some(
+                        STANDARD
+                            .decode(raw.0.as_bytes())
+                            .map_err(|_| "`raw` is no base64".to_owned())?,
+                    ),
+                    None => None,
                 };
-                json.and_then(|json| {
-                    let raw = match &json.raw {
-                        Some(raw) => Some(
-                            STANDARD
-                                .decode(raw.0.as_bytes())
-                                .map_err(|_| "`raw` is no base64".to_owned())?,
-                        ),
-                        None => None,
-                    };
-                    let line = raw
-                        .as_deref()
-                        .or(json.line.as_ref().map(|line| line.0.as_bytes()));
-                    let tile = Tile {
-                        src: &json.src,
-                        epoch: json.epoch as u32,
-                        off: json.off as u64,
-                        len: json.len as u64,
-                        flags: Flags(json.flags as u32),
-                        ts_ns: json.ts_ns,
-                        line,
-                    };
-                    take(&tile, report);
-                    Ok(())
-                })
+                let text = json.line.as_ref().map(|line| line.0.as_bytes());
+                take(&json.tile(raw.as_deref().or(text)), report);
             }
-        };
-        if let Err(problem) = problem {
-            report.damage(number, problem);
         }
-    }
+        Ok(Some(()))
+    };
+    while all.next(report, &mut each)?.is_some() {}
+    Ok(())
 }

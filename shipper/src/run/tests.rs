@@ -168,6 +168,57 @@ fn a_file_is_explained_with_the_agents_id() {
 }
 
 #[test]
+fn what_waits_is_told_with_its_age() {
+    let host = Host::new("");
+    let path = host.path("log/hello/a.log");
+    fs::write(&path, "2026-11-24 01:00:00 INFO first\n").expect("to write");
+    assert_eq!(host.shipper(&["once"]).exit, Exit::Success);
+    let row = || -> serde_json::Value {
+        let done = host.shipper(&["ls", "-o", "json"]);
+        assert_eq!(done.exit, Exit::Success, "{}", done.err);
+        serde_json::from_str(&done.out).expect("an object")
+    };
+    assert_eq!(row()["behind"], 0);
+    assert_eq!(row()["behind_since"], serde_json::Value::Null);
+    let append = |text: &str| {
+        let mut file = fs::File::options()
+            .append(true)
+            .open(&path)
+            .expect("to open");
+        file.write_all(text.as_bytes()).expect("to write");
+    };
+    let now = jiff::Timestamp::from_nanosecond(i128::from((Surroundings::of_process().wall_ns)()))
+        .expect("a time")
+        - jiff::SignedDuration::from_mins(7);
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    append(&format!("{now} INFO second\n"));
+    append("2026-11-24 01:00:00 INFO third\n");
+    assert_eq!(
+        row()["behind_since"],
+        now.as_str(),
+        "the first line's own time"
+    );
+    assert!(row()["behind"].as_u64() > Some(0));
+    let table = host.shipper(&["ls"]).out;
+    assert!(table.contains("the oldest for "), "{table}");
+}
+
+#[test]
+fn an_audit_and_a_recovery_draw_nothing_where_nobody_looks() {
+    let host = Host::new("");
+    fs::write(host.path("log/hello/a.log"), "line\n").expect("to write");
+    assert_eq!(host.shipper(&["once"]).exit, Exit::Success);
+    for words in [&["audit"][..], &["recover", "--dry-run"]] {
+        let done = host.shipper(words);
+        assert_eq!(
+            (done.exit, done.err.as_str()),
+            (Exit::Success, ""),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
 fn costs_are_told_without_a_configuration() {
     let done = shipper(&["--config", "/nowhere", "explain", "--cost"]);
     assert_eq!(done.exit, Exit::Success, "{}", done.err);

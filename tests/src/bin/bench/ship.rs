@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::processes::{Memory, Signal, cpu_seconds, memory, signal};
+use e2e::shipper_toml::ShipperToml;
 
 use crate::{median, say};
 
@@ -45,25 +46,14 @@ struct Host {
 impl Host {
     fn new(encoding: &str, flush_seconds: u64) -> Result<Self> {
         let root = tempfile::tempdir()?;
-        let text = format!(
-            r#"
-archive = "file://{root}/archive"
-cluster = "aa"
-encoding = "{encoding}"
-flush_seconds = {flush_seconds}
-[state]
-folder = "{root}/state"
-reserved_megabytes = 0
-[spool]
-folders = ["{root}/spool"]
-[[files]]
-name = "jobs"
-paths = ["{root}/jobs/*/*/app.log*"]
-job = "aa/www-data/prod/{{1}}"
-instance = "{{2}}"
-"#,
-            root = root.path().display(),
-        );
+        let text = ShipperToml {
+            root: root.path(),
+            archive: None,
+            encoding,
+            keys: &format!("flush_seconds = {flush_seconds}"),
+            tables: "",
+        }
+        .text();
         fs::write(root.path().join("shipper.toml"), text)?;
         Ok(Self { root })
     }
