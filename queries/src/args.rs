@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use archive::Hour;
 use archive::store::Root;
 use clap::{
-    Arg, ArgAction, ArgMatches, Args as ClapArgs, CommandFactory as _, Parser, Subcommand,
-    ValueEnum,
+    Arg, ArgAction, ArgMatches, Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser,
+    Subcommand, ValueEnum,
 };
 
 use crate::catalogue::Catalogue;
@@ -379,7 +379,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// What was given of a query's parameters, by flags of their own.
-pub fn parameter_values(matches: &ArgMatches, query: Option<&Query>) -> Values {
+fn parameter_values(matches: &ArgMatches, query: Option<&Query>) -> Values {
     let (Some((_, matches)), Some(query)) = (matches.subcommand(), query) else {
         return Values::new();
     };
@@ -394,12 +394,52 @@ pub fn parameter_values(matches: &ArgMatches, query: Option<&Query>) -> Values {
         .collect()
 }
 
-/// The query that a command line names behind `run` or `show`; looked for before the line is understood, since its parameters
-/// belong to what there is to understand.
-pub fn named_query<'c>(typed: &[OsString], catalogue: &'c Catalogue) -> Option<&'c Query> {
+/// The queries that a command line may name behind `run` or `show`; looked for before the line is understood, since their
+/// parameters belong to what there is to understand. A value can be a query's name too, so there may be several.
+pub fn named_queries<'c>(
+    typed: &'c [OsString],
+    catalogue: &'c Catalogue,
+) -> impl Iterator<Item = &'c Query> {
     let mut words = typed.iter().filter_map(|word| word.to_str());
-    words.find(|word| matches!(*word, "run" | "show"))?;
-    words.find_map(|word| catalogue.get(word).ok())
+    let verb = words.find(|word| matches!(*word, "run" | "show"));
+    words
+        .filter(move |_| verb.is_some())
+        .filter_map(|word| catalogue.get(word).ok())
+}
+
+/// Understands a command line: with the parameters of the query that it turns out to name.
+pub fn parse(typed: &[OsString], catalogue: &Catalogue) -> Result<(Args, Values), clap::Error> {
+    let parse_with = |query: Option<&Query>| {
+        let matches = command(query).try_get_matches_from(typed)?;
+        let args = Args::from_arg_matches(&matches)?;
+        Ok((args, parameter_values(&matches, query)))
+    };
+    let mut first = None;
+    for query in named_queries(typed, catalogue) {
+        let parsed = parse_with(Some(query));
+        match &parsed {
+            Ok((args, _)) if args.names(&query.name) => return parsed,
+            _ => {
+                first.get_or_insert(parsed);
+            }
+        }
+    }
+    match first {
+        // It names none of them.
+        None | Some(Ok(_)) => parse_with(None),
+        Some(error) => error,
+    }
+}
+
+impl Args {
+    /// Whether the verb is about this query.
+    fn names(&self, query: &str) -> bool {
+        match &self.verb {
+            Verb::Run(run) => run.query == query,
+            Verb::Show(show) => show.query == query,
+            _ => false,
+        }
+    }
 }
 
 /// The file that `--config` names, looked for before the line is understood, since folders of queries stand in it.

@@ -76,7 +76,7 @@ pub fn answer(words: &[OsString], catalogue: &Catalogue) -> Result<Answered, cla
 
 /// The command line with everything in it that words can become.
 fn command(words: &[OsString], catalogue: &Catalogue) -> clap::Command {
-    let query = args::named_query(words, catalogue);
+    let query = args::named_queries(words, catalogue).next();
     let names: Vec<(String, String)> = catalogue
         .queries()
         .map(|query| (query.name.clone(), query.answers.clone()))

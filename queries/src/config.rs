@@ -32,14 +32,17 @@ const MEGABYTE: u64 = 1024 * 1024;
 
 const MEMORY_MEGABYTES: RangeInclusive<u64> = 64..=1_048_576;
 const REUSE_MINUTES: RangeInclusive<u64> = 1..=10_080;
-const MAX_SCAN_MEGABYTES: RangeInclusive<u64> = 10..=1_073_741_824;
-const DOLLARS_PER_TERABYTE: RangeInclusive<f64> = 0.0..=1000.0;
+const MAX_SCAN_BYTES: RangeInclusive<u64> = 10_000_000..=1 << 60;
+const DOLLARS_PER_TB: RangeInclusive<f64> = 0.0..=1000.0;
+
+/// The table's name where none is configured.
+const DEFAULT_TABLE: &str = "logs";
 
 /// What Athena asks for a terabyte in most regions, in dollars.
-const DEFAULT_DOLLARS_PER_TERABYTE: f64 = 5.0;
+const DEFAULT_DOLLARS_PER_TB: f64 = 5.0;
 
 /// What the configuration file says, checked and with its defaults filled in.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The file; none where there is none, which is no error.
     pub file: Option<PathBuf>,
@@ -49,6 +52,8 @@ pub struct Config {
     pub s3: S3Settings,
     /// `engine`: who runs statements where no flag says otherwise.
     pub engine: EngineKind,
+    /// `table`: the name of the logs' table. Default: `logs`.
+    pub table: String,
     /// `query_folders`: folders of the user's own queries.
     pub query_folders: Vec<PathBuf>,
     /// `memory_megabytes`: what the embedded engine may take, in bytes. None: half of the machine's.
@@ -95,20 +100,18 @@ pub struct AthenaConfig {
     pub catalog: String,
     /// `database`. Default: `logs`.
     pub database: String,
-    /// `table`. Default: `logs`.
-    pub table: String,
     /// `workgroup`. Default: `primary`.
     pub workgroup: String,
-    /// `output`: where Athena writes answers, `s3://bucket/prefix/`. None: where the workgroup says.
-    pub output: Option<Root>,
+    /// `output_location`: where Athena writes answers, `s3://bucket/prefix/`. None: where the workgroup says.
+    pub output_location: Option<Root>,
     /// `endpoint`: the address of a server that speaks Athena's protocol. None: AWS's own.
     pub endpoint: Option<String>,
     /// `reuse_minutes`: how old an answer to the same statement may be that is used again. None: it is never.
     pub reuse: Option<Duration>,
-    /// `max_scan_megabytes`: a statement that would read more, in bytes, is not started without being told to. None: no limit.
+    /// `max_scan_bytes`: a statement that has read more is stopped. None: no limit.
     pub max_scan_bytes: Option<u64>,
-    /// `dollars_per_terabyte`: what is counted for bytes that were read. Default: 5.
-    pub dollars_per_terabyte: f64,
+    /// `dollars_per_tb`: what is counted for bytes that were read. Default: 5.
+    pub dollars_per_tb: f64,
 }
 
 impl Default for AthenaConfig {
@@ -116,13 +119,28 @@ impl Default for AthenaConfig {
         Self {
             catalog: "AwsDataCatalog".to_owned(),
             database: "logs".to_owned(),
-            table: "logs".to_owned(),
             workgroup: "primary".to_owned(),
-            output: None,
+            output_location: None,
             endpoint: None,
             reuse: None,
             max_scan_bytes: None,
-            dollars_per_terabyte: DEFAULT_DOLLARS_PER_TERABYTE,
+            dollars_per_tb: DEFAULT_DOLLARS_PER_TB,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            file: None,
+            archive: None,
+            s3: S3Settings::default(),
+            engine: EngineKind::default(),
+            table: DEFAULT_TABLE.to_owned(),
+            query_folders: Vec::new(),
+            memory_bytes: None,
+            defaults: Values::new(),
+            athena: AthenaConfig::default(),
         }
     }
 }
@@ -266,6 +284,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 struct File {
     archive: Option<Spanned<String>>,
     engine: Option<Spanned<String>>,
+    table: Option<Spanned<String>>,
     query_folders: Option<Vec<Spanned<String>>>,
     memory_megabytes: Option<Spanned<u64>>,
     s3: Option<Spanned<S3Settings>>,
@@ -290,13 +309,12 @@ struct FileDefaults {
 struct FileAthena {
     catalog: Option<Spanned<String>>,
     database: Option<Spanned<String>>,
-    table: Option<Spanned<String>>,
     workgroup: Option<Spanned<String>>,
-    output: Option<Spanned<String>>,
+    output_location: Option<Spanned<String>>,
     endpoint: Option<Spanned<String>>,
     reuse_minutes: Option<Spanned<u64>>,
-    max_scan_megabytes: Option<Spanned<u64>>,
-    dollars_per_terabyte: Option<Spanned<f64>>,
+    max_scan_bytes: Option<Spanned<u64>>,
+    dollars_per_tb: Option<Spanned<f64>>,
 }
 
 /// What is wrong, and where in the text.
@@ -346,6 +364,7 @@ impl File {
                     }
                 },
             },
+            table: name(self.table, "table", NameOf::Table)?.unwrap_or(DEFAULT_TABLE.to_owned()),
             query_folders,
             memory_bytes: number(
                 self.memory_megabytes.as_ref(),
@@ -398,9 +417,13 @@ impl FileDefaults {
 impl FileAthena {
     fn check(self) -> Result<AthenaConfig, Wrong> {
         let default = AthenaConfig::default();
-        let output = root(self.output.as_ref(), "output")?;
-        if let (Some(value), Some(Root::Dir(_))) = (&self.output, &output) {
-            return Err(about(value, "output", "it has to be s3://BUCKET/PREFIX"));
+        let output_location = root(self.output_location.as_ref(), "output_location")?;
+        if let (Some(value), Some(Root::Dir(_))) = (&self.output_location, &output_location) {
+            return Err(about(
+                value,
+                "output_location",
+                "it has to be s3://BUCKET/PREFIX",
+            ));
         }
         if let Some(value) = &self.endpoint {
             let text = value.get_ref();
@@ -414,35 +437,33 @@ impl FileAthena {
                 ));
             }
         }
-        let dollars_per_terabyte = match &self.dollars_per_terabyte {
-            None => default.dollars_per_terabyte,
-            Some(value) if DOLLARS_PER_TERABYTE.contains(value.get_ref()) => *value.get_ref(),
+        let dollars_per_tb = match &self.dollars_per_tb {
+            None => default.dollars_per_tb,
+            Some(value) if DOLLARS_PER_TB.contains(value.get_ref()) => *value.get_ref(),
             Some(value) => {
                 let text = format!(
                     "it has to be {} to {}",
-                    DOLLARS_PER_TERABYTE.start(),
-                    DOLLARS_PER_TERABYTE.end()
+                    DOLLARS_PER_TB.start(),
+                    DOLLARS_PER_TB.end()
                 );
-                return Err(about(value, "dollars_per_terabyte", text));
+                return Err(about(value, "dollars_per_tb", text));
             }
         };
         Ok(AthenaConfig {
             catalog: name(self.catalog, "catalog", NameOf::Service)?.unwrap_or(default.catalog),
             database: name(self.database, "database", NameOf::Table)?.unwrap_or(default.database),
-            table: name(self.table, "table", NameOf::Table)?.unwrap_or(default.table),
             workgroup: name(self.workgroup, "workgroup", NameOf::Service)?
                 .unwrap_or(default.workgroup),
-            output,
+            output_location,
             endpoint: self.endpoint.map(Spanned::into_inner),
             reuse: number(self.reuse_minutes.as_ref(), "reuse_minutes", REUSE_MINUTES)?
                 .map(|minutes| Duration::from_secs(minutes * 60)),
             max_scan_bytes: number(
-                self.max_scan_megabytes.as_ref(),
-                "max_scan_megabytes",
-                MAX_SCAN_MEGABYTES,
-            )?
-            .map(|megabytes| megabytes * MEGABYTE),
-            dollars_per_terabyte,
+                self.max_scan_bytes.as_ref(),
+                "max_scan_bytes",
+                MAX_SCAN_BYTES,
+            )?,
+            dollars_per_tb,
         })
     }
 }

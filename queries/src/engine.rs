@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, EngineKind};
 use crate::event::{Event, Stats};
 use crate::exit::{Exit, Failed};
-use crate::publish::Published;
+use crate::publications::Publication;
 
 /// Who runs statements.
 #[derive(Debug)]
@@ -22,8 +22,12 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// The engine of this kind, as it is configured.
-    pub fn open(kind: EngineKind, _config: &Config) -> Result<Self, Failed> {
+    /// The engine of this kind, as it is configured. `leave` tells it not to wait for what runs elsewhere.
+    pub fn open(
+        kind: EngineKind,
+        _config: &Config,
+        _leave: &CancellationToken,
+    ) -> Result<Self, Failed> {
         Err(Failed::usage(format!(
             "this program was built without the engine `{}`",
             kind.word()
@@ -52,7 +56,7 @@ impl Engine {
     #[expect(clippy::unused_async, reason = "engines wait")]
     pub async fn publish(
         &self,
-        queries: &[Published],
+        queries: &[Publication],
         _stop: &CancellationToken,
     ) -> Result<Vec<String>, RunError> {
         #[cfg(not(test))]

@@ -41,16 +41,16 @@ pub mod output;
 pub mod parameter;
 pub mod place;
 pub mod progress;
-pub mod publish;
+pub mod publications;
 pub mod query;
 pub mod rows;
 pub mod run;
 pub mod selection;
-pub mod setup;
 pub mod show;
 pub mod sql_text;
 pub mod statement;
 pub mod survey;
+pub mod tables;
 pub mod template;
 pub mod verbs;
 

@@ -10,11 +10,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::FromArgMatches as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{self, Args, CONFIG_VARIABLE};
+use crate::args::{self, CONFIG_VARIABLE};
 use crate::catalogue::Catalogue;
 use crate::completions::{self, Answered};
 use crate::config::{Config, EngineKind, Place};
@@ -46,8 +45,8 @@ pub struct Surroundings {
     pub xdg_config_home: Option<PathBuf>,
     /// `$HOME`.
     pub home: Option<PathBuf>,
-    /// Opens the engines.
-    pub open_engine: fn(EngineKind, &Config) -> Result<Engine, Failed>,
+    /// Opens the engines; the token tells them to leave what runs elsewhere alone and end.
+    pub open_engine: fn(EngineKind, &Config, &CancellationToken) -> Result<Engine, Failed>,
     /// Standard input, if somebody other than a person at a terminal writes to it.
     pub input: Option<fn() -> Box<dyn io::Read>>,
 }
@@ -115,6 +114,17 @@ pub struct Console<'c> {
     pub err: &'c mut (dyn Write + Send),
     /// What the process was started in.
     pub surroundings: &'c Surroundings,
+    /// How it is interrupted.
+    pub interrupts: Interrupts,
+}
+
+/// What signals say: the first one stops, a second one does not wait for what runs elsewhere, a third one for nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupts {
+    /// Stop, and stop what runs elsewhere.
+    pub stop: CancellationToken,
+    /// Leave what runs elsewhere alone, and end.
+    pub leave: CancellationToken,
 }
 
 impl Console<'_> {
@@ -138,7 +148,7 @@ impl Console<'_> {
 
     /// An engine, as it is configured.
     pub fn open_engine(&self, kind: EngineKind, config: &Config) -> Result<Engine, Failed> {
-        (self.surroundings.open_engine)(kind, config)
+        (self.surroundings.open_engine)(kind, config, &self.interrupts.leave)
     }
 
     /// A statement from standard input.
@@ -185,6 +195,7 @@ pub fn run(
         out,
         err,
         surroundings,
+        interrupts: Interrupts::default(),
     };
     let named = args::named_config(typed).or_else(|| surroundings.config.clone());
     let place = Place::of(
@@ -206,11 +217,7 @@ pub fn run(
             return Exit::Usage;
         }
     }
-    let query = args::named_query(typed, &catalogue);
-    let parsed = args::command(query)
-        .try_get_matches_from(typed)
-        .and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches)));
-    let (args, matches) = match parsed {
+    let (args, flags) = match args::parse(typed, &catalogue) {
         Ok(parsed) => parsed,
         Err(error) if error.use_stderr() => {
             // There is no other place to say that this fails.
@@ -240,7 +247,7 @@ pub fn run(
             let work = Workplace {
                 config,
                 catalogue: &catalogue,
-                flags: args::parameter_values(&matches, query),
+                flags,
             };
             verbs::perform(args.verb, &work, &mut console)
         })
@@ -275,9 +282,10 @@ fn is_broken_pipe(failed: &Failed) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Runs what waits. The first `^C` or SIGTERM tells it to stop, so that nothing goes on elsewhere; a second one does not wait.
+/// Runs what waits, until it is done or interrupted by `^C` or SIGTERM.
 pub(crate) fn block_on<T>(
-    work: impl AsyncFnOnce(CancellationToken) -> Result<T, Failed>,
+    interrupts: &Interrupts,
+    work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failed>,
 ) -> Result<T, Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -285,11 +293,11 @@ pub(crate) fn block_on<T>(
         .map_err(|error| Failed::new(Exit::Failed, error))?;
     let asked: Arc<OnceLock<Exit>> = Arc::default();
     let done = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        let signals = signals(stop.clone(), Arc::clone(&asked));
         tokio::select! {
-            done = work(stop) => done,
-            exit = signals => Err(Failed::new(exit, "stopped without waiting for the engine")),
+            done = work(&interrupts.stop) => done,
+            exit = signals(interrupts, Arc::clone(&asked)) => {
+                Err(Failed::new(exit, "ended without waiting for the engine"))
+            }
         }
     });
     // What still waits for a disk or a name is left alone.
@@ -303,9 +311,9 @@ pub(crate) fn block_on<T>(
     })
 }
 
-/// Ends at the second signal.
-async fn signals(stop: CancellationToken, asked: Arc<OnceLock<Exit>>) -> Exit {
-    let (Ok(mut interrupts), Ok(mut terminations)) = (
+/// Ends at the third signal.
+async fn signals(interrupts: &Interrupts, asked: Arc<OnceLock<Exit>>) -> Exit {
+    let (Ok(mut sigint), Ok(mut sigterm)) = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
     ) else {
@@ -314,13 +322,18 @@ async fn signals(stop: CancellationToken, asked: Arc<OnceLock<Exit>>) -> Exit {
     };
     loop {
         let exit = tokio::select! {
-            _ = interrupts.recv() => Exit::Interrupted,
-            _ = terminations.recv() => Exit::Terminated,
+            _ = sigint.recv() => Exit::Interrupted,
+            _ = sigterm.recv() => Exit::Terminated,
         };
-        if asked.set(exit).is_err() {
+        // The first one counts for the exit code.
+        let _ = asked.set(exit);
+        if interrupts.leave.is_cancelled() {
             return exit;
         }
-        stop.cancel();
+        if interrupts.stop.is_cancelled() {
+            interrupts.leave.cancel();
+        }
+        interrupts.stop.cancel();
     }
 }
 

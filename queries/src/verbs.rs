@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use archive::Hour;
 use archive::store::{self, Root, Store};
-use tokio_util::sync::CancellationToken;
 
 use crate::args::{
     AroundArgs, DdlArgs, DoctorArgs, LsArgs, OutputArgs, PublishArgs, RunArgs, SelectionArgs,
@@ -22,7 +21,7 @@ use crate::place::Place;
 use crate::query::{Chart, Query};
 use crate::run::Console;
 use crate::statement::{Statement, StatementError, Surroundings, Values};
-use crate::{completions, publish, setup, show, survey};
+use crate::{completions, publications, show, survey, tables};
 
 /// What a verb works with.
 pub struct Workplace<'w> {
@@ -167,8 +166,8 @@ fn ask(
             Some(file) => file.writer(),
             None => &mut *console.out,
         };
-        crate::run::block_on(async |stop: CancellationToken| {
-            ask::answer(&engine, &statement.sql, options, out, viewer, &stop).await
+        crate::run::block_on(&console.interrupts, async |stop| {
+            ask::answer(&engine, &statement.sql, options, out, viewer, stop).await
         })
     };
     let Answered { rows, stats } = match (answered, file) {
@@ -211,8 +210,8 @@ fn setup(
         return print_statements(&plan.statements(Dialect::Athena), console);
     }
     let engine = console.open_engine(EngineKind::Athena, &work.config)?;
-    let done = crate::run::block_on(async |stop: CancellationToken| {
-        setup::setup(&engine, &plan, &stop).await
+    let done = crate::run::block_on(&console.interrupts, async |stop| {
+        tables::bring_up_to_date(&engine, &plan, stop).await
     })?;
     if done.is_empty() {
         console.say("everything is as it should be; nothing was changed");
@@ -226,15 +225,16 @@ fn publish(
     console: &mut Console<'_>,
 ) -> Result<Exit, Failed> {
     let given = args.selection.values();
-    let queries = publish::published(work.catalogue, work.around(&given, console.wall_ns()))
-        .map_err(of_statement)?;
+    let queries =
+        publications::publications(work.catalogue, work.around(&given, console.wall_ns()))
+            .map_err(of_statement)?;
     if args.dry_run {
-        write!(console.out, "{}", publish::text(&queries)).map_err(unwritten)?;
+        write!(console.out, "{}", publications::text(&queries)).map_err(unwritten)?;
         return Ok(Exit::Success);
     }
     let engine = console.open_engine(EngineKind::Athena, &work.config)?;
-    let said = crate::run::block_on(async |stop: CancellationToken| {
-        Ok(engine.publish(&queries, &stop).await?)
+    let said = crate::run::block_on(&console.interrupts, async |stop| {
+        Ok(engine.publish(&queries, stop).await?)
     })?;
     for line in said {
         writeln!(console.out, "{line}").map_err(unwritten)?;
@@ -255,7 +255,7 @@ fn doctor(
     match work.store() {
         Ok((store, _)) => {
             let now = Hour::of_ns(console.wall_ns());
-            findings.extend(crate::run::block_on(async |_| {
+            findings.extend(crate::run::block_on(&console.interrupts, async |_| {
                 Ok(doctor::of_archive(&*store, now).await)
             })?);
         }
@@ -292,8 +292,8 @@ fn checked(
         .query(name)
         .and_then(|query| work.statement(query, &given, console.wall_ns()))
         .and_then(|statement| {
-            crate::run::block_on(async |stop: CancellationToken| {
-                ask::rows(engine, &statement.sql, &stop).await
+            crate::run::block_on(&console.interrupts, async |stop| {
+                ask::rows(engine, &statement.sql, stop).await
             })
         });
     match asked {
@@ -313,7 +313,7 @@ fn planned(
     let root = work.config.archive.clone().ok_or_else(no_archive)?;
     let wanted = Wanted {
         database: work.config.athena.database.clone(),
-        table: work.config.athena.table.clone(),
+        table: work.config.table.clone(),
         root,
         encoding: args.encoding.map(Into::into),
     };
@@ -338,7 +338,7 @@ fn planned(
     }
     let (store, _) = work.store()?;
     let now = Hour::of_ns(console.wall_ns());
-    let mut surveys = crate::run::block_on(async |_| {
+    let mut surveys = crate::run::block_on(&console.interrupts, async |_| {
         survey::survey(&*store, now)
             .await
             .map_err(|error| Failed::new(Exit::Unreachable, error))
@@ -418,7 +418,7 @@ impl Workplace<'_> {
         Surroundings {
             given,
             configured: &self.config.defaults,
-            table: &self.config.athena.table,
+            table: &self.config.table,
             now_ns,
         }
     }

@@ -35,7 +35,11 @@ fn no_parameter_has_a_name_that_is_taken() {
 #[test]
 fn queries_and_configurations_are_found_before_the_line_is_read() {
     let catalogue = Catalogue::built_in();
-    let query = |line: &str| named_query(&words(line), &catalogue).map(|query| query.name.clone());
+    let query = |line: &str| {
+        named_queries(&words(line), &catalogue)
+            .next()
+            .map(|query| query.name.clone())
+    };
     assert_eq!(
         query("queries run grep --pattern x").as_deref(),
         Some("grep")
@@ -57,18 +61,18 @@ fn queries_and_configurations_are_found_before_the_line_is_read() {
 #[test]
 fn parameters_have_flags_of_their_own() {
     let catalogue = Catalogue::built_in();
-    let line = words("queries run new-patterns --since -2h --lines 3");
-    let query = named_query(&line, &catalogue);
-    let matches = command(query)
-        .try_get_matches_from(&line)
+    let values = |line: &str| parse(&words(line), &catalogue).map(|(_, values)| values);
+    let found = values("queries run new-patterns --since -2h --lines 3")
         .unwrap_or_else(|error| panic!("{error}"));
-    let values = parameter_values(&matches, query);
-    assert_eq!(values.get("since").map(String::as_str), Some("-2h"));
-    assert_eq!(values.get("lines").map(String::as_str), Some("3"));
-    // Another query's are none.
-    let line = words("queries run grep --since -2h");
-    let query = named_query(&line, &catalogue);
-    assert!(command(query).try_get_matches_from(&line).is_err());
+    assert_eq!(found.get("since").map(String::as_str), Some("-2h"));
+    assert_eq!(found.get("lines").map(String::as_str), Some("3"));
+    // Another query's are none, and a value that is a query's name is a value.
+    assert!(values("queries run grep --since -2h").is_err());
+    let found =
+        values("queries run -c grep silence --gap 5m").unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(found.get("gap").map(String::as_str), Some("5m"));
+    let found = values("queries run -c grep nothing").unwrap_or_else(|error| panic!("{error}"));
+    assert!(found.is_empty());
 }
 
 #[test]

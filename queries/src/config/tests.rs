@@ -33,6 +33,7 @@ fn every_key_is_read() {
         r#"
         archive = "s3://logs/prod"
         engine = "athena"
+        table = "job_logs"
         query_folders = ["mine", "/srv/queries"]
         memory_megabytes = 512
 
@@ -49,13 +50,12 @@ fn every_key_is_read() {
         [athena]
         catalog = "AwsDataCatalog"
         database = "ops"
-        table = "job_logs"
         workgroup = "forensics"
-        output = "s3://answers/q"
+        output_location = "s3://answers/q"
         endpoint = "http://127.0.0.1:5005"
         reuse_minutes = 60
-        max_scan_megabytes = 10240
-        dollars_per_terabyte = 6.75
+        max_scan_bytes = 10000000000
+        dollars_per_tb = 6.75
         "#,
     )
     .unwrap_or_else(|error| panic!("{error}"));
@@ -78,13 +78,13 @@ fn what_is_wrong_is_said_with_its_place_and_what_is_allowed() {
         "[defaults]\ncluster = \"a/b\"",
         "[defaults]\njob = \"a b\"",
         "[defaults]\nlimit = 0",
-        "[athena]\ntable = \"Logs\"",
-        "[athena]\ntable = \"x; DROP\"",
-        "[athena]\noutput = \"file:///a\"",
+        "table = \"Logs\"",
+        "[athena]\ndatabase = \"x; DROP\"",
+        "[athena]\noutput_location = \"file:///a\"",
         "[athena]\nendpoint = \"127.0.0.1\"",
         "[athena]\nreuse_minutes = 0",
-        "[athena]\nmax_scan_megabytes = 1",
-        "[athena]\ndollars_per_terabyte = -1.0",
+        "[athena]\nmax_scan_bytes = 1",
+        "[athena]\ndollars_per_tb = -1.0",
     ] {
         let error = parse(text).expect_err(text);
         said += &error

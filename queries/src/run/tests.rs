@@ -9,7 +9,7 @@ fn clock() -> i64 {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "engines are opened so")]
-fn one_row(kind: EngineKind, _: &Config) -> Result<Engine, Failed> {
+fn one_row(kind: EngineKind, _: &Config, _: &CancellationToken) -> Result<Engine, Failed> {
     assert_eq!(kind, EngineKind::Embedded);
     let column = |name: &str, kind| Column {
         name: name.to_owned(),
@@ -32,7 +32,7 @@ fn one_row(kind: EngineKind, _: &Config) -> Result<Engine, Failed> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "engines are opened so")]
-fn refusing(_: EngineKind, _: &Config) -> Result<Engine, Failed> {
+fn refusing(_: EngineKind, _: &Config, _: &CancellationToken) -> Result<Engine, Failed> {
     Ok(Engine::Scripted(Scripted::new(vec![Turn {
         failure: Some(RunFailure::Refused),
         ..Turn::default()
@@ -270,7 +270,7 @@ fn a_refused_statement_ends_with_its_code() {
 #[test]
 fn an_engine_that_is_not_there_is_said() {
     let surroundings = Surroundings {
-        open_engine: |kind, _| Err(Failed::usage(format!("built without {}", kind.word()))),
+        open_engine: |kind, _, _| Err(Failed::usage(format!("built without {}", kind.word()))),
         ..surroundings()
     };
     let (exit, _, err) = said(&["sql", "SELECT 1", "--engine", "athena"], &surroundings);

@@ -1,4 +1,6 @@
-//! `queries setup`: makes database and tables in Athena, or brings them up to date. Doing it again changes nothing.
+//! Database and tables in Athena, made or brought up to date as a plan says. Doing it again changes nothing.
+//!
+//! Owns the comparison of what is there with what should be; the statements are `ddl`'s.
 
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +12,7 @@ use crate::rows::Row;
 use crate::sql_text::literal;
 
 /// Runs what is missing; returns the statements that changed something.
-pub async fn setup(
+pub async fn bring_up_to_date(
     engine: &Engine,
     plan: &Plan,
     stop: &CancellationToken,
@@ -99,7 +101,7 @@ mod tests {
 
     async fn run(turns: Vec<Turn>) -> Vec<String> {
         let engine = Engine::Scripted(Scripted::new(turns));
-        setup(&engine, &plan(), &CancellationToken::new())
+        bring_up_to_date(&engine, &plan(), &CancellationToken::new())
             .await
             .unwrap_or_else(|error| panic!("{error}"))
     }

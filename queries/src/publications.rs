@@ -9,9 +9,9 @@ use crate::parameter::Type;
 use crate::query::Query;
 use crate::statement::{Statement, StatementError, Surroundings};
 
-/// A query as it is published.
+/// A query as it is to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
+pub struct Publication {
     /// Its name.
     pub name: String,
     /// What it answers.
@@ -21,17 +21,17 @@ pub struct Published {
 }
 
 /// All queries, with values where they need some.
-pub fn published(
+pub fn publications(
     catalogue: &Catalogue,
     around: Surroundings<'_>,
-) -> Result<Vec<Published>, StatementError> {
+) -> Result<Vec<Publication>, StatementError> {
     catalogue
         .queries()
         .map(|query| publish(query, around))
         .collect()
 }
 
-fn publish(query: &Query, around: Surroundings<'_>) -> Result<Published, StatementError> {
+fn publish(query: &Query, around: Surroundings<'_>) -> Result<Publication, StatementError> {
     let mut given = around.given.clone();
     let mut notes = String::new();
     for parameter in &query.parameters {
@@ -52,7 +52,7 @@ fn publish(query: &Query, around: Surroundings<'_>) -> Result<Published, Stateme
             ..around
         },
     )?;
-    Ok(Published {
+    Ok(Publication {
         name: query.name.clone(),
         description: query.answers.clone(),
         sql: format!(
@@ -76,7 +76,7 @@ fn example(kind: &Type) -> String {
 }
 
 /// What is published, when only shown.
-pub fn text(queries: &[Published]) -> String {
+pub fn text(queries: &[Publication]) -> String {
     queries
         .iter()
         .map(|query| format!("{};\n", query.sql))
@@ -99,7 +99,7 @@ mod tests {
             now_ns: 1_795_485_600_000_000_000,
         };
         let all =
-            published(&Catalogue::built_in(), around).unwrap_or_else(|error| panic!("{error}"));
+            publications(&Catalogue::built_in(), around).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(all.len(), crate::catalogue::BUILT_IN.len());
         let grep = all
             .iter()
