@@ -23,28 +23,57 @@ pub enum Viewer {
 #[derive(Debug)]
 pub struct Line {
     bar: Option<ProgressBar>,
+    look: Look,
+}
+
+/// What the line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Something that turns: it is not known how much there is to do.
+    Turning,
+    /// A bar.
+    Bar,
+}
+
+impl Look {
+    fn template(self) -> &'static str {
+        match self {
+            Self::Turning => "{spinner} {elapsed} {msg}",
+            Self::Bar => "{bar:24} {elapsed} {msg}",
+        }
+    }
 }
 
 impl Line {
     /// A line for whoever looks.
     pub fn new(viewer: Viewer) -> Self {
         if viewer == Viewer::Nobody {
-            return Self { bar: None };
+            return Self {
+                bar: None,
+                look: Look::Turning,
+            };
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        // The template is a constant, which a test reads.
-        if let Ok(style) = ProgressStyle::with_template(SPINNER) {
-            bar.set_style(style);
-        }
+        style(&bar, Look::Turning);
         bar.enable_steady_tick(TICK);
-        Self { bar: Some(bar) }
+        Self {
+            bar: Some(bar),
+            look: Look::Turning,
+        }
     }
 
     /// Takes what an engine tells.
-    pub fn tell(&self, progress: &Progress) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(text(progress));
+    pub fn tell(&mut self, progress: &Progress) {
+        let Some(bar) = &self.bar else { return };
+        if let Some(expected) = progress.bytes_expected.filter(|bytes| *bytes > 0) {
+            if self.look == Look::Turning {
+                style(bar, Look::Bar);
+                self.look = Look::Bar;
+            }
+            bar.set_length(expected);
+            bar.set_position(progress.bytes_scanned.min(expected));
         }
+        bar.set_message(text(progress));
     }
 
     /// Takes the line away, before something else is written.
@@ -55,7 +84,12 @@ impl Line {
     }
 }
 
-const SPINNER: &str = "{spinner} {elapsed} {msg}";
+fn style(bar: &ProgressBar, look: Look) {
+    // The templates are constants, which a test reads.
+    if let Ok(style) = ProgressStyle::with_template(look.template()) {
+        bar.set_style(style);
+    }
+}
 
 /// What the line says.
 fn text(progress: &Progress) -> String {
@@ -80,7 +114,9 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_it_is() {
-        assert!(ProgressStyle::with_template(SPINNER).is_ok());
+        for look in [Look::Turning, Look::Bar] {
+            assert!(ProgressStyle::with_template(look.template()).is_ok());
+        }
         let mut progress = Progress {
             state: State::Running,
             bytes_scanned: 12_000_000,
