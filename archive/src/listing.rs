@@ -149,6 +149,11 @@ pub async fn next_hour(
     }
 }
 
+/// The first hour of a cluster that has objects.
+pub async fn oldest_hour(store: &dyn Store, cluster: &str) -> Result<Option<Hour>, ListError> {
+    next_hour(store, cluster, Hour::MIN..Hour::MAX).await
+}
+
 /// The hours within a range that have objects, in order.
 pub async fn hours(
     store: &dyn Store,
@@ -303,6 +308,8 @@ mod tests {
             for cluster in ["aa", "aa-b", "aa0", "b"] {
                 let all = hours(&store, cluster, first..last).await.unwrap();
                 assert_eq!(hour_numbers(&all), [10, 11, 13, 400_000]);
+                let oldest = oldest_hour(&store, cluster).await.unwrap();
+                assert_eq!(oldest, Some(Hour::from_number(10)));
                 let some = Hour::from_number(11)..Hour::from_number(400_000);
                 let hours = hours(&store, cluster, some.clone()).await.unwrap();
                 assert_eq!(hour_numbers(&hours), [11, 13]);
@@ -317,6 +324,7 @@ mod tests {
             assert_eq!(all.strangers, 1);
             let none = list_hour(&store, "none", Hour::MIN).await.unwrap();
             assert_eq!(none, Listing::default());
+            assert_eq!(oldest_hour(&store, "none").await.unwrap(), None);
             assert!(matches!(
                 list_hour(&store, "a/b", Hour::MIN).await,
                 Err(ListError::Key(KeyError::Cluster { .. }))

@@ -6,6 +6,8 @@ use archive::key::LOGS;
 use archive::store::Root;
 use serde::Deserialize;
 
+use crate::config::AthenaConfig;
+
 use crate::estimate::{DOLLARS_PER_TB, MIN_CHARGED_BYTES};
 
 /// The limits on `reuse_minutes`: seven days are Athena's own.
@@ -68,6 +70,28 @@ impl Default for AthenaSettings {
             dollars_per_tb: DOLLARS_PER_TB,
             connect_timeout_seconds: 10,
             request_timeout_seconds: 60,
+        }
+    }
+}
+
+impl From<&AthenaConfig> for AthenaSettings {
+    fn from(config: &AthenaConfig) -> Self {
+        Self {
+            endpoint: config.endpoint.clone(),
+            workgroup: config.workgroup.clone(),
+            // As Athena wants it: a folder.
+            output_location: config
+                .output_location
+                .as_ref()
+                .map(|root| format!("{}/", root.to_string().trim_end_matches('/'))),
+            database: config.database.clone(),
+            catalog: Some(config.catalog.clone()),
+            reuse_minutes: config
+                .reuse
+                .map(|age| u32::try_from(age.as_secs() / 60).unwrap_or(u32::MAX)),
+            max_scan_bytes: config.max_scan_bytes,
+            dollars_per_tb: config.dollars_per_tb,
+            ..Self::default()
         }
     }
 }

@@ -1,0 +1,152 @@
+//! Exit codes, and failures that carry one.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+/// How the program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// All went well, or the reader of a pipe has left.
+    Success,
+    /// The statement was refused or failed, or the answer is not whole; `doctor` found something.
+    Failed,
+    /// Wrong usage, configuration or parameters.
+    Usage,
+    /// There is no query of that name, or nothing in the archive to make a table of.
+    NotFound,
+    /// The archive or the engine cannot be reached, or refuses us.
+    Unreachable,
+    /// `^C`.
+    Interrupted,
+    /// SIGTERM.
+    Terminated,
+}
+
+impl Exit {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Success,
+        Self::Failed,
+        Self::Usage,
+        Self::NotFound,
+        Self::Unreachable,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// The number that a shell sees.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Unreachable => 4,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Why a verb could not do what it was asked: an error, how the program ends for it, and what to do about it.
+#[derive(Debug)]
+pub struct Failed {
+    /// The exit code.
+    pub exit: Exit,
+    /// What went wrong; its sources are printed too.
+    pub error: Box<dyn Error + Send + Sync>,
+    /// What to do, if it can be said.
+    pub hint: Option<String>,
+}
+
+impl Failed {
+    /// An error that ends the program with this code.
+    pub fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            exit,
+            error: error.into(),
+            hint: None,
+        }
+    }
+
+    /// An error of usage.
+    pub fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(Exit::Usage, error)
+    }
+
+    /// The same with advice.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// The error with its causes on one line; see [`chain`].
+    pub fn chain(&self) -> String {
+        chain(&*self.error)
+    }
+}
+
+/// An error with its causes on one line: `what failed: why: why that`, without a cause that its predecessor already tells.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.chain())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart() {
+        for (at, one) in Exit::ALL.iter().enumerate() {
+            for two in &Exit::ALL[at + 1..] {
+                assert_ne!(one.code(), two.code());
+            }
+        }
+    }
+
+    #[test]
+    fn codes_are_in_the_page_and_in_the_help() {
+        use clap::CommandFactory as _;
+        let page = include_str!("../../docs/queries.md");
+        let (_, section) = page.split_once("\n## Exit codes\n").expect("a part");
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let help = crate::args::Args::command().render_long_help().to_string();
+        let (_, in_help) = help.split_once("Exit codes:").expect("a part");
+        for exit in Exit::ALL {
+            let code = exit.code().to_string();
+            let listed = section
+                .lines()
+                .filter_map(|line| line.split('|').nth(1))
+                .flat_map(|cell| cell.split(','))
+                .any(|cell| cell.trim() == code);
+            assert!(listed, "{exit:?}");
+            let mut words = in_help.split_whitespace();
+            assert!(words.any(|word| word == code), "{exit:?}: {in_help}");
+        }
+    }
+}
