@@ -51,7 +51,6 @@ pub mod retry;
 pub mod rows;
 pub mod run;
 pub mod selection;
-pub mod setup;
 pub mod show;
 pub mod sql_text;
 pub mod statement;

@@ -18,7 +18,6 @@ use queries::event::{Event, QUEUE_EVENTS, State, Stats};
 use queries::publish::{Outcome, Publication, PublishError, publish};
 use queries::retry::Outside;
 use queries::rows::{Column, Kind, Row};
-use queries::setup::{Ran, SetupError, Upgrade, setup};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -641,72 +640,6 @@ async fn publishing_again_changes_what_has_changed() {
     let long = publication(&"x".repeat(129), "SELECT 1");
     let error = publish(&rig.athena, &[long]).await.unwrap_err();
     assert!(matches!(error, PublishError::Unfit { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn tables_are_set_up_and_brought_up_to_date() {
-    let rig = Rig::new().await;
-    let statements = [
-        "CREATE DATABASE IF NOT EXISTS `logs`",
-        "CREATE EXTERNAL TABLE IF NOT EXISTS `logs`.`logs` (`ts` timestamp)",
-    ]
-    .map(ToOwned::to_owned);
-    let shown = |names: &[&str]| {
-        let row = |name: &&str| vec![Some(format!("{name:<20}"))];
-        Ok(Answer {
-            columns: vec![column("field", Kind::Other("string".to_owned()))],
-            rows: names.iter().map(row).collect(),
-            bytes_scanned: 0,
-        })
-    };
-    let missing = |there: &[String]| -> Vec<String> {
-        if there.iter().any(|name| name == "tpl") {
-            return Vec::new();
-        }
-        assert_eq!(
-            there,
-            ["field", "ts", "cluster"],
-            "no row was taken for a header"
-        );
-        vec!["ALTER TABLE `logs`.`logs` ADD COLUMNS (`tpl` bigint)".to_owned()]
-    };
-    let upgrade = || Upgrade {
-        table: "logs".to_owned(),
-        show: "SHOW COLUMNS IN `logs`.`logs`".to_owned(),
-        missing: &missing,
-    };
-    let old = || shown(&["field", "ts", "cluster"]);
-    let new = || shown(&["field", "ts", "cluster", "tpl"]);
-    rig.server.answer_to("SHOW COLUMNS", [old(), new()]);
-    let already = Failed::new(
-        "FAILED: Execution Error, return code 1. AlreadyExistsException(message:Database logs already exists)",
-    );
-    rig.server.answer_to("CREATE DATABASE", [Err(already)]);
-    let ran = setup(&rig.athena, &statements, &[upgrade()], &rig.stop)
-        .await
-        .unwrap();
-    let outcomes: Vec<Ran> = ran.iter().map(|(_, outcome)| *outcome).collect();
-    assert_eq!(outcomes, [Ran::AlreadyThere, Ran::Done, Ran::Done]);
-    assert_eq!(rig.server.definitions().len(), 2);
-    assert!(rig.server.definitions()[1].starts_with("ALTER TABLE"));
-
-    // Once more there is nothing to add.
-    let ran = setup(&rig.athena, &statements, &[upgrade()], &rig.stop)
-        .await
-        .unwrap();
-    assert_eq!(ran.len(), 2);
-
-    rig.server.answer_to("SHOW COLUMNS", [old()]);
-    let error = setup(&rig.athena, &statements, &[upgrade()], &rig.stop)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, SetupError::Incomplete { .. }), "{error}");
-    rig.server
-        .answer_to("CREATE EXTERNAL", [Err(Failed::new("Access Denied"))]);
-    let error = setup(&rig.athena, &statements, &[upgrade()], &rig.stop)
-        .await
-        .unwrap_err();
-    insta::assert_snapshot!(error.to_string(), @"run: CREATE EXTERNAL TABLE IF NOT EXISTS `logs`.`logs` (`ts` timestamp)");
 }
 
 #[tokio::test]
