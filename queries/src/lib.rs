@@ -4,5 +4,7 @@
 //! name + parameters -catalogue-> Statement -engine (Athena | embedded)-> Event -output-> table | vertical | csv | json | parquet | chart
 //! ```
 
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod event;
 pub mod rows;
