@@ -21,6 +21,7 @@ mod text;
 mod types;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as EngineStatement;
 use datafusion::sql::sqlparser::ast::{Query, Statement};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -127,10 +128,14 @@ impl Embedded {
         let start = Instant::now();
         let meter = Arc::new(Meter::default());
         let query = dialect::parse(sql)?;
-        let work = self.answer(query, &meter, &events);
+        // A library that trips over what is in an object must not take the program with it.
+        let work = AssertUnwindSafe(self.answer(query, &meter, &events)).catch_unwind();
         tokio::select! {
             () = stop.cancelled() => return Err(RunError::Stopped),
-            outcome = work => outcome?,
+            outcome = work => match outcome {
+                Ok(outcome) => outcome?,
+                Err(_) => return Err(RunError::Engine("it panicked".to_owned())),
+            },
         }
         Ok(Stats {
             bytes_scanned: meter.bytes(),

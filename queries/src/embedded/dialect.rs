@@ -581,6 +581,26 @@ fn check_factor(factor: &TableFactor) -> Verdict {
                 )),
             }
         }
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            with_ordinality,
+            sample: None,
+            ..
+        } if name.to_string().eq_ignore_ascii_case("unnest") && args.settings.is_none() => {
+            if *with_ordinality {
+                return Err(refused(
+                    factor.span(),
+                    "the embedded engine has no UNNEST … WITH ORDINALITY",
+                ));
+            }
+            let is_plain =
+                |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(_)));
+            if args.args.is_empty() || !args.args.iter().all(is_plain) {
+                return Err(mismatched(factor.span(), "UNNEST"));
+            }
+            Ok(())
+        }
         TableFactor::Derived { lateral: true, .. } => {
             Err(refused(factor.span(), "the embedded engine has no LATERAL"))
         }

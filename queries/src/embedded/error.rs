@@ -225,6 +225,12 @@ impl RunError {
                 Self::Statement(Trouble::new(Code::NotSupported, first_line(message)))
             }
             DataFusionError::Execution(message) => Self::execution(message),
+            other if other.to_string().contains("returned more than one row") => {
+                Self::Statement(Trouble::new(
+                    Code::SubqueryMultipleRows,
+                    "Scalar sub-query has returned multiple rows",
+                ))
+            }
             other => match source::<ArrowError>(error) {
                 Some(error) => Self::arrow(error),
                 None => Self::Engine(first_line(&other.to_string())),
@@ -248,14 +254,13 @@ impl RunError {
     }
 
     fn execution(message: &str) -> Self {
-        let code = if message.contains("Divide by zero") {
-            Code::DivisionByZero
-        } else if message.contains("ScalarSubquery") || message.contains("scalar subquery") {
-            Code::SubqueryMultipleRows
-        } else {
-            return Self::Engine(first_line(message));
-        };
-        Self::Statement(Trouble::new(code, first_line(message)))
+        if message.contains("more than one row") {
+            return Self::Statement(Trouble::new(
+                Code::SubqueryMultipleRows,
+                "Scalar sub-query has returned multiple rows",
+            ));
+        }
+        Self::Engine(first_line(message))
     }
 }
 
@@ -308,32 +313,48 @@ fn plan_trouble(message: &str) -> RunError {
     // The planner passes on what a function says of its arguments, but as text.
     for code in Code::ALL {
         if let Some((_, said)) = text.split_once(&format!("{}: ", code.name())) {
+            // What the planner thinks of it is in its own words.
+            let said = said.split(". No function matches").next().unwrap_or(said);
             return RunError::Statement(Trouble::new(code, said));
         }
     }
     let quoted = |text: &str, mark: char| text.split(mark).nth(1).map(str::to_owned);
-    let trouble =
-        if text.contains("must be in GROUP BY") || text.contains("must appear in the GROUP BY") {
-            let name = text
-                .split_once("column ")
-                .and_then(|(_, rest)| quoted(rest, '"'));
-            let name = name.unwrap_or_default();
-            let name = name.rsplit('.').next().unwrap_or_default();
-            Trouble::new(
-                Code::ExpressionNotAggregate,
-                format!("'{name}' must be an aggregate expression or appear in GROUP BY clause"),
-            )
-        } else if text.contains("not found") && text.contains("table ") {
-            let name = quoted(&text, '\'').unwrap_or_default();
-            Trouble::new(
-                Code::TableNotFound,
-                format!("Table '{name}' does not exist"),
-            )
-        } else if text.contains("oerc") {
-            Trouble::new(Code::TypeMismatch, text)
-        } else {
-            Trouble::new(Code::SyntaxError, text)
-        };
+    let trouble = if text.contains("must be in GROUP BY")
+        || text.contains("must appear in the GROUP BY")
+    {
+        let name = text
+            .split_once("column ")
+            .and_then(|(_, rest)| quoted(rest, '"'));
+        let name = name.unwrap_or_default();
+        let name = name.rsplit('.').next().unwrap_or_default();
+        Trouble::new(
+            Code::ExpressionNotAggregate,
+            format!("'{name}' must be an aggregate expression or appear in GROUP BY clause"),
+        )
+    } else if text.contains("not found") && text.contains("table ") {
+        let name = quoted(&text, '\'').unwrap_or_default();
+        Trouble::new(
+            Code::TableNotFound,
+            format!("Table '{name}' does not exist"),
+        )
+    } else if text.contains("non-boolean predicate") {
+        Trouble::new(
+            Code::TypeMismatch,
+            "WHERE clause must evaluate to a boolean",
+        )
+    } else if text.contains("failed to match any signature") || text.contains("No function matches")
+    {
+        let name = quoted(&text, '\'').unwrap_or_default();
+        let name = name.split('(').next().unwrap_or_default();
+        Trouble::new(
+            Code::FunctionNotFound,
+            format!("Unexpected parameters for function {name}"),
+        )
+    } else if text.contains("oerc") {
+        Trouble::new(Code::TypeMismatch, text)
+    } else {
+        Trouble::new(Code::SyntaxError, text)
+    };
     RunError::Statement(trouble)
 }
 

@@ -14,6 +14,7 @@ mod json;
 mod json_path;
 mod maps;
 mod numbers;
+mod percentile;
 mod ranked;
 mod regexps;
 mod strings;
@@ -84,6 +85,7 @@ pub(super) fn scalars() -> Vec<Arc<ScalarUDF>> {
 /// Aggregates of ours.
 pub(super) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let mut all = vec![Arc::new(AggregateUDF::new_from_impl(sum::Sum::new()))];
+    all.push(percentile::aggregate());
     all.extend(ranked::aggregates());
     all.extend(maps::aggregates());
     all

@@ -195,6 +195,9 @@ async fn feed(
         let Some(source) = sources.get(place) else {
             return Ok(());
         };
+        if source.len == 0 {
+            continue;
+        }
         if chunks.send(Chunk::Begin(place)).await.is_err() {
             return Ok(());
         }

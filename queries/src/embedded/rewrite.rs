@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     AccessExpr, Array, BinaryOperator, CaseWhen, CastKind, CharacterLength, DataType,
     ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArgumentList, FunctionArguments, Ident, LimitClause, NullTreatment, ObjectName,
-    OrderByExpr, Query, Select, SelectItem, SetExpr, Spanned, Subscript, TimezoneInfo,
+    OrderByExpr, Query, Select, SelectItem, SetExpr, Spanned, Subscript, TableFactor, TimezoneInfo,
     TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -101,6 +101,30 @@ impl VisitorMut for Rewriter {
                     limit_by: vec![],
                 },
             });
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Trouble> {
+        if let TableFactor::Table {
+            alias,
+            args: Some(args),
+            ..
+        } = factor
+        {
+            let exprs = std::mem::take(&mut args.args)
+                .into_iter()
+                .filter_map(|arg| match arg {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+                    _ => None,
+                });
+            *factor = TableFactor::UNNEST {
+                array_exprs: exprs.collect(),
+                alias: alias.take(),
+                with_offset: false,
+                with_offset_alias: None,
+                with_ordinality: false,
+            };
         }
         ControlFlow::Continue(())
     }
@@ -419,7 +443,6 @@ impl Rewriter {
                     )
                     .at(position(span)));
                 }
-                rename(function, "approx_percentile_cont");
                 return Ok(None);
             }
             "approx_distinct" => {

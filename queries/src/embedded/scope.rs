@@ -105,6 +105,11 @@ impl Scope {
 
     fn factor(&self, factor: &TableFactor) -> Result<Names, Trouble> {
         let (names, alias) = match factor {
+            TableFactor::Table {
+                args: Some(_),
+                alias,
+                ..
+            } => (None, alias),
             TableFactor::Table { name, alias, .. } => (self.table(name), alias),
             TableFactor::Derived {
                 subquery, alias, ..

@@ -598,7 +598,7 @@ async fn a_damaged_parquet_object_fails_the_statement() {
     put(
         &store,
         "logs/v1/cluster=aa/dh=2026-11-01-09/00112233445566aa~000001~00000001.parquet",
-        b"PAR1 this is no parquet PAR1".to_vec(),
+        b"PAR1nonsense\x08\0\0\0PAR1".to_vec(),
     )
     .await;
     let error = run(&engine(folder.path()), "SELECT job FROM logs")
