@@ -270,6 +270,11 @@ impl Embedded {
             .with_default_catalog_and_schema(CATALOG, self.settings.database.as_str());
         let options = config.options_mut();
         "nulls_last".clone_into(&mut options.sql_parser.default_null_ordering);
+        // What each sort keeps back for merging what it has spilled has to leave room for sorting.
+        let parts = 8 * self.settings.threads.max(1);
+        let reserved = self.settings.memory_bytes.max(MIN_MEMORY_BYTES) / parts;
+        options.execution.sort_spill_reservation_bytes =
+            options.execution.sort_spill_reservation_bytes.min(reserved);
         options.execution.parquet.bloom_filter_on_read = true;
         options.execution.parquet.pushdown_filters = false;
         config

@@ -268,11 +268,7 @@ fn with_array_types(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                     token.token = Token::Lt;
                 }
             }
-            Token::RParen => {
-                if open.pop() == Some(true) {
-                    token.token = Token::Gt;
-                }
-            }
+            Token::RParen if open.pop() == Some(true) => token.token = Token::Gt,
             _ => {}
         }
         is_behind_array =
@@ -443,9 +439,8 @@ fn check_query(query: &Query) -> Verdict {
 
 fn check_set(set: &SetExpr) -> Verdict {
     match set {
-        SetExpr::Select(_) | SetExpr::Query(_) => Ok(()),
         SetExpr::Values(values) if values.value_keyword => Err(mismatched(set.span(), "VALUE")),
-        SetExpr::Values(_) => Ok(()),
+        SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => Ok(()),
         SetExpr::SetOperation {
             left,
             right,
@@ -498,8 +493,9 @@ fn check_select(select: &Select) -> Verdict {
                 return Err(mismatched(alias.span, &alias.to_string()));
             }
             SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. } => {}
-            SelectItem::Wildcard(options) => check_wildcard(options, span)?,
-            SelectItem::QualifiedWildcard(_, options) => check_wildcard(options, span)?,
+            SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
+                check_wildcard(options, span)?;
+            }
             SelectItem::ExprWithAliases { expr, .. } => return Err(mismatched(expr.span(), "(")),
         }
     }
@@ -654,7 +650,13 @@ fn check_expr(expr: &Expr) -> Verdict {
         | Expr::GroupingSets(_)
         | Expr::Cube(_)
         | Expr::Rollup(_)
-        | Expr::Lambda(_) => Ok(()),
+        | Expr::Lambda(_)
+        | Expr::Like { any: false, .. }
+        | Expr::Substring { .. }
+        | Expr::Trim {
+            trim_characters: None,
+            ..
+        } => Ok(()),
         Expr::CompoundFieldAccess { access_chain, .. } => {
             for access in access_chain {
                 match access {
@@ -690,7 +692,6 @@ fn check_expr(expr: &Expr) -> Verdict {
             UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not => Ok(()),
             other => Err(mismatched(span, &other.to_string())),
         },
-        Expr::Like { any: false, .. } => Ok(()),
         Expr::ILike { .. } => Err(mismatched(span, "ILIKE")),
         Expr::SimilarTo { .. } => Err(mismatched(span, "SIMILAR")),
         Expr::RLike { .. } => Err(mismatched(span, "RLIKE")),
@@ -713,12 +714,6 @@ fn check_expr(expr: &Expr) -> Verdict {
             ) => Ok(()),
             _ => Err(mismatched(span, "TO")),
         },
-        Expr::Substring { special, .. } if !special => Ok(()),
-        Expr::Substring { .. } => Ok(()),
-        Expr::Trim {
-            trim_characters: None,
-            ..
-        } => Ok(()),
         Expr::Value(value) => match &value.value {
             Value::Number(_, false)
             | Value::SingleQuotedString(_)

@@ -265,7 +265,7 @@ impl RunError {
 }
 
 /// The error of a kind that an error comes from.
-fn source<'e, E: Error + 'static>(error: &'e DataFusionError) -> Option<&'e E> {
+fn source<E: Error + 'static>(error: &DataFusionError) -> Option<&E> {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<E>() {

@@ -386,7 +386,10 @@ pub(super) fn common(left: &DataType, right: &DataType) -> Option<DataType> {
     }
     match (left, right) {
         (D::Date32, D::Timestamp(..)) => Some(right.clone()),
-        (D::Timestamp(..), D::Date32) => Some(left.clone()),
+        (D::Timestamp(..), D::Date32)
+        | (D::Interval(_) | D::Duration(_), D::Interval(_) | D::Duration(_))
+        | (D::Map(..), D::Map(..))
+        | (D::Struct(_), D::Struct(_)) => Some(left.clone()),
         (D::Timestamp(a, zone_a), D::Timestamp(b, zone_b)) => {
             let finer = if text::precision(*a) > text::precision(*b) {
                 a
@@ -396,12 +399,10 @@ pub(super) fn common(left: &DataType, right: &DataType) -> Option<DataType> {
             let zone = zone_a.clone().or_else(|| zone_b.clone());
             Some(D::Timestamp(*finer, zone))
         }
-        (D::Interval(_) | D::Duration(_), D::Interval(_) | D::Duration(_)) => Some(left.clone()),
         (D::List(a), D::List(b)) => {
             let item = common(a.data_type(), b.data_type())?;
             Some(list(item))
         }
-        (D::Map(..), D::Map(..)) | (D::Struct(_), D::Struct(_)) => Some(left.clone()),
         _ if left.is_binary() && right.is_binary() => Some(left.clone()),
         _ => None,
     }

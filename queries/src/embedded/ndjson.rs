@@ -168,7 +168,10 @@ impl ExecutionPlan for NdjsonExec {
             schema,
             batches: stream.tx(),
         };
-        stream.spawn_blocking(move || unpacker.run(received));
+        stream.spawn_blocking(move || {
+            unpacker.run(received);
+            Ok(())
+        });
         Ok(stream.build())
     }
 }
@@ -287,7 +290,7 @@ struct Unpacker {
 struct Unwanted;
 
 impl Unpacker {
-    fn run(&self, mut chunks: mpsc::Receiver<Chunk>) -> Result<()> {
+    fn run(&self, mut chunks: mpsc::Receiver<Chunk>) {
         let wanted = self.projection.iter().copied();
         let mut scanner = Scanner::new(wanted.filter(|&place| place < COLUMNS.len()).collect());
         let mut block = Vec::new();
@@ -298,10 +301,9 @@ impl Unpacker {
                 .object(source, &mut chunks, &mut scanner, &mut block)
                 .is_err()
             {
-                return Ok(());
+                return;
             }
         }
-        Ok(())
     }
 
     fn object(

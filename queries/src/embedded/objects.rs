@@ -188,6 +188,10 @@ impl ObjectStore for Objects {
 }
 
 /// What is known of an object from a listing. When it was written plays no part.
+#[expect(
+    clippy::default_trait_access,
+    reason = "the type is of a crate that nothing else of ours needs"
+)]
 pub(super) fn meta(location: Path, size: u64) -> ObjectMeta {
     ObjectMeta {
         location,

@@ -38,11 +38,8 @@ impl Hours {
     fn between(start: i64, end: i64) -> Self {
         let start = start.max(Hour::MIN.number());
         let end = end.min(Hour::MAX.number() + 1);
-        Self(if start < end {
-            vec![start..end]
-        } else {
-            vec![]
-        })
+        let is_some = start < end;
+        Self(is_some.then_some(start..end).into_iter().collect())
     }
 
     /// The ranges.
@@ -352,7 +349,7 @@ mod tests {
             .collect()
     }
 
-    fn check(filter: Expr, expected: &[(&str, &str)]) {
+    fn check(filter: &Expr, expected: &[(&str, &str)]) {
         let expected: Vec<_> = expected
             .iter()
             .map(|(start, last)| ((*start).to_owned(), (*last).to_owned()))
@@ -364,19 +361,20 @@ mod tests {
     fn hours_that_filters_leave() {
         let dh = || col("dh");
         let one = "2026-11-01-09";
-        check(dh().eq(lit(one)), &[(one, one)]);
-        check(lit(one).eq(dh()), &[(one, one)]);
+        check(&dh().eq(lit(one)), &[(one, one)]);
+        check(&lit(one).eq(dh()), &[(one, one)]);
         check(
-            dh().between(lit("2026-11-01-09"), lit("2026-11-02-01")),
+            &dh().between(lit("2026-11-01-09"), lit("2026-11-02-01")),
             &[("2026-11-01-09", "2026-11-02-01")],
         );
         check(
-            dh().gt(lit("2026-11-01-09"))
+            &dh()
+                .gt(lit("2026-11-01-09"))
                 .and(dh().lt(lit("2026-11-01-12"))),
             &[("2026-11-01-10", "2026-11-01-11")],
         );
         check(
-            dh().in_list(
+            &dh().in_list(
                 vec![lit("2026-11-01-09"), lit("2026-11-01-12"), lit("nonsense")],
                 false,
             ),
@@ -387,20 +385,21 @@ mod tests {
         );
         // A text that is no hour compares as a text.
         check(
-            dh().gt_eq(lit("2026-11-01"))
+            &dh()
+                .gt_eq(lit("2026-11-01"))
                 .and(dh().lt(lit("2026-11-02"))),
             &[("2026-11-01-00", "2026-11-01-23")],
         );
         check(
-            dh().like(lit("2026-11-0%")),
+            &dh().like(lit("2026-11-0%")),
             &[("2026-11-01-00", "2026-11-09-23")],
         );
         check(
-            dh().eq(lit(one)).or(dh().eq(lit("2026-11-01-10"))),
+            &dh().eq(lit(one)).or(dh().eq(lit("2026-11-01-10"))),
             &[("2026-11-01-09", "2026-11-01-10")],
         );
-        check(dh().eq(lit(one)).and(dh().eq(lit("2026-11-01-10"))), &[]);
-        check(lit(false), &[]);
+        check(&dh().eq(lit(one)).and(dh().eq(lit("2026-11-01-10"))), &[]);
+        check(&lit(false), &[]);
     }
 
     #[test]
@@ -408,13 +407,13 @@ mod tests {
         let start = 1_793_523_600_000_000_000_i64;
         let first = Hour::of_ns(start).to_string();
         check(
-            col("ts_ns")
+            &col("ts_ns")
                 .gt_eq(lit(start))
                 .and(col("ts_ns").lt(lit(start + HOUR_NS))),
             &[(first.as_str(), &Hour::of_ns(start + HOUR_NS).to_string())],
         );
         let ts = ScalarValue::TimestampMillisecond(Some(start / 1_000_000), None);
-        check(col("ts").eq(lit(ts)), &[(first.as_str(), first.as_str())]);
+        check(&col("ts").eq(lit(ts)), &[(first.as_str(), first.as_str())]);
     }
 
     #[test]
@@ -427,7 +426,11 @@ mod tests {
                 .or(col("job").eq(lit("x"))),
             col("dh").eq(col("job")),
         ] {
-            assert_eq!(Wanted::by(&[filter.clone()]), Wanted::all(), "{filter}");
+            assert_eq!(
+                Wanted::by(std::slice::from_ref(&filter)),
+                Wanted::all(),
+                "{filter}"
+            );
         }
     }
 

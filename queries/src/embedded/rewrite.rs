@@ -377,9 +377,9 @@ impl Rewriter {
         };
         Ok(Some(match name.as_str() {
             "now" | "current_timestamp" => {
-                self.now_as(Arrow::Timestamp(TimeUnit::Millisecond, Some("UTC".into())))
+                self.now_as(&Arrow::Timestamp(TimeUnit::Millisecond, Some("UTC".into())))
             }
-            "localtimestamp" => self.now_as(Arrow::Timestamp(TimeUnit::Millisecond, None)),
+            "localtimestamp" => self.now_as(&Arrow::Timestamp(TimeUnit::Millisecond, None)),
             "current_date" => typed_literal(
                 &self.now.to_zoned_datetime(TimeZone::UTC).date().to_string(),
                 &Arrow::Date32,
@@ -505,14 +505,14 @@ impl Rewriter {
         }))
     }
 
-    fn now_as(&self, of: Arrow) -> Expr {
+    fn now_as(&self, of: &Arrow) -> Expr {
         let text = self.now.strftime("%Y-%m-%dT%H:%M:%S%.3f").to_string();
-        match &of {
+        match of {
             Arrow::Timestamp(unit, Some(_)) => {
                 let clock = typed_literal(&text, &Arrow::Timestamp(*unit, None));
-                arrow_cast(clock, &of)
+                arrow_cast(clock, of)
             }
-            _ => typed_literal(&text, &of),
+            _ => typed_literal(&text, of),
         }
     }
 }
@@ -575,7 +575,7 @@ impl VisitorMut for Try {
                 match name.as_str() {
                     "coalesce" | "if" | "concat_ws" => return refuse(&name),
                     name if super::functions::is_scalar(name) => {
-                        rename(function, &format!("{TRY}{name}"))
+                        rename(function, &format!("{TRY}{name}"));
                     }
                     _ => {}
                 }

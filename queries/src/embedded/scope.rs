@@ -105,7 +105,8 @@ impl Scope {
 
     fn factor(&self, factor: &TableFactor) -> Result<Names, Trouble> {
         let (names, alias) = match factor {
-            TableFactor::Table {
+            TableFactor::UNNEST { alias, .. }
+            | TableFactor::Table {
                 args: Some(_),
                 alias,
                 ..
@@ -114,7 +115,6 @@ impl Scope {
             TableFactor::Derived {
                 subquery, alias, ..
             } => (self.query(subquery)?, alias),
-            TableFactor::UNNEST { alias, .. } => (None, alias),
             _ => return Ok(None),
         };
         Ok(match alias {

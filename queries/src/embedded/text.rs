@@ -2,6 +2,8 @@
 //!
 //! Some Arrow types stand for types that Arrow does not have: `LargeUtf8` is JSON, and a time's unit is its precision.
 
+use std::fmt::Write as _;
+
 use datafusion::arrow::array::{Array, AsArray as _};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, DurationMillisecondType, Float32Type, Float64Type,
@@ -334,7 +336,7 @@ pub(super) fn timestamp(value: i64, unit: TimeUnit, zone: Option<&str>) -> Strin
     );
     let digits = usize::from(precision(unit));
     if digits > 0 {
-        text.push_str(&format!(".{fraction:0digits$}"));
+        let _ = write!(text, ".{fraction:0digits$}");
     }
     if let Some(zone) = zone {
         text.push(' ');

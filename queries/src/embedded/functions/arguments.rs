@@ -34,7 +34,7 @@ pub(super) struct Values<'a, A> {
     is_constant: bool,
 }
 
-impl<'a, A: Array> Values<'a, A> {
+impl<A: Array> Values<'_, A> {
     fn place(&self, row: usize) -> Option<usize> {
         let place = if self.is_constant { 0 } else { row };
         self.array.is_valid(place).then_some(place)
@@ -228,18 +228,14 @@ impl Arguments {
     pub(super) fn times(&self, argument: usize) -> Result<Times> {
         let column = &self.columns[argument];
         let (unit, zone) = match column.array.data_type() {
-            DataType::Timestamp(unit, zone) => (*unit, zone.as_ref().map(|zone| zone.to_string())),
+            DataType::Timestamp(unit, zone) => (*unit, zone.as_deref().map(str::to_owned)),
             _ => (TimeUnit::Millisecond, None),
         };
-        let array = match column.array.data_type() {
-            DataType::Timestamp(..) => cast(&column.array, &DataType::Int64)?,
-            _ => {
-                let ms = cast(
-                    &column.array,
-                    &DataType::Timestamp(TimeUnit::Millisecond, None),
-                )?;
-                cast(&ms, &DataType::Int64)?
-            }
+        let array = if matches!(column.array.data_type(), DataType::Timestamp(..)) {
+            cast(&column.array, &DataType::Int64)?
+        } else {
+            let ms = DataType::Timestamp(TimeUnit::Millisecond, None);
+            cast(&cast(&column.array, &ms)?, &DataType::Int64)?
         };
         Ok(Times {
             array,

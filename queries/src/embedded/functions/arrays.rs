@@ -123,7 +123,7 @@ fn build(a: &Arguments, mut of: impl FnMut(usize) -> Result<Option<ArrayRef>>) -
             None => new_null_array(field.data_type(), 0),
         });
     }
-    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    let lengths: Vec<usize> = parts.iter().map(Array::len).collect();
     let refs: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
     let values = if refs.is_empty() {
         new_null_array(field.data_type(), 0)

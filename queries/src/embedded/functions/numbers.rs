@@ -483,7 +483,7 @@ fn width_bucket(a: &Arguments) -> Result<ArrayRef> {
         if buckets <= 0 {
             return invalid("bucketCount must be greater than 0");
         }
-        if !x.is_finite() || !low.is_finite() || !high.is_finite() || low == high {
+        if !x.is_finite() || !low.is_finite() || !high.is_finite() || (high - low).abs() == 0.0 {
             return invalid("bounds must be finite and must not equal each other");
         }
         let (start, end) = (low.min(high), low.max(high));

@@ -166,8 +166,7 @@ fn beyond(pattern: &str) -> Option<&'static str> {
         let rest = &pattern[place..];
         match one {
             '\\' => match characters.next() {
-                Some((_, '1'..='9')) if depth == 0 => return Some("a back-reference"),
-                Some((_, 'k')) if depth == 0 => return Some("a back-reference"),
+                Some((_, '1'..='9' | 'k')) if depth == 0 => return Some("a back-reference"),
                 Some((_, 'Q')) => {
                     // All up to \E stands for itself.
                     let end = rest

@@ -202,7 +202,9 @@ pub(super) fn joda(format: &str, clock: DateTime, zone: &str) -> Result<String> 
             }
             'z' | 'Z' => {
                 let known = text::time_zone(zone);
-                let second = known.to_timestamp(clock).map_or(0, |at| at.as_second());
+                let second = known
+                    .to_timestamp(clock)
+                    .map_or(0, jiff::Timestamp::as_second);
                 match (letter, len) {
                     ('z', _) | ('Z', 3..) => out.push_str(zone),
                     (_, len) => {

@@ -506,16 +506,12 @@ fn from_unixtime(a: &Arguments) -> Result<ArrayRef> {
 }
 
 fn to_milliseconds(a: &Arguments) -> Result<ArrayRef> {
-    let ms = match a.kind(0) {
-        DataType::Duration(_) => cast(&a.array(0)?, &DataType::Duration(TimeUnit::Millisecond))?,
-        _ => {
-            let array = a.array(0)?;
-            let values: Int64Array = (0..array.len())
-                .map(|row| interval_ms(array.as_ref(), row))
-                .collect();
-            return Ok(Arc::new(values));
-        }
-    };
+    let array = a.array(0)?;
+    if !matches!(a.kind(0), DataType::Duration(_)) {
+        let values = (0..array.len()).map(|row| interval_ms(array.as_ref(), row));
+        return Ok(Arc::new(values.collect::<Int64Array>()));
+    }
+    let ms = cast(&array, &DataType::Duration(TimeUnit::Millisecond))?;
     Ok(cast(&ms, &DataType::Int64)?)
 }
 

@@ -1,5 +1,7 @@
 //! Addresses of the web, and their parts.
 
+use std::fmt::Write as _;
+
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::Result;
 
@@ -74,7 +76,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
                         b' ' => out.push('+'),
                         b'-' | b'_' | b'.' | b'*' => out.push(char::from(byte)),
                         byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
-                        byte => out.push_str(&format!("%{byte:02X}")),
+                        byte => {
+                            let _ = write!(out, "%{byte:02X}");
+                        }
                     }
                 }
                 out

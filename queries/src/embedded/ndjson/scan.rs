@@ -99,15 +99,14 @@ impl Scanner {
         let mut start = 0;
         while start < block.len() {
             let end = memchr(b'\n', &block[start..]).map_or(block.len(), |len| start + len);
-            match whole {
-                Ok(text) => self.line(text, start, end),
+            if let Ok(text) = whole {
+                self.line(text, start, end);
+            } else {
                 // Some line is no UTF-8: each is looked at by itself.
-                Err(_) => {
-                    self.head = None;
-                    match std::str::from_utf8(&block[start..end]) {
-                        Ok(line) => self.line(line, 0, line.len()),
-                        Err(_) => self.damaged_line(),
-                    }
+                self.head = None;
+                match std::str::from_utf8(&block[start..end]) {
+                    Ok(line) => self.line(line, 0, line.len()),
+                    Err(_) => self.damaged_line(),
                 }
             }
             start = end + 1;
@@ -165,7 +164,7 @@ impl Scanner {
             } else {
                 let key_start = at;
                 let id;
-                (id, at) = self.key(block, at, next)?;
+                (id, at) = Self::key(block, at, next)?;
                 if let Some(id) = id {
                     is_ordered &= id >= next;
                     if next <= HEAD_FIRST && (HEAD_FIRST..=HEAD_LAST).contains(&id) {
@@ -211,7 +210,7 @@ impl Scanner {
     }
 
     /// The column of the key here, if it is one, and the place of its value.
-    fn key(&self, block: &[u8], at: usize, next: usize) -> Option<(Option<usize>, usize)> {
+    fn key(block: &[u8], at: usize, next: usize) -> Option<(Option<usize>, usize)> {
         let start = expect(block, at, b'"')?;
         let rest = &block[start..];
         for (id, column) in COLUMNS.iter().enumerate().skip(next) {
@@ -345,7 +344,7 @@ impl Scanner {
             };
             match (builder, cell) {
                 (Builder::Text(texts), Cell::Text(from, to)) => {
-                    texts.append_value(&block[from..to])
+                    texts.append_value(&block[from..to]);
                 }
                 (Builder::Text(texts), Cell::Unescaped(from, to)) => {
                     texts.append_value(&self.unescaped[from..to]);
@@ -684,7 +683,7 @@ mod tests {
             r#"{"line":"\q"}"#,
             r#"{"run":nonsense}"#,
         ];
-        let block: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let block = lines.join("\n") + "\n";
         let (rows, damaged) = read(&block);
         assert_eq!(rows, vec!["-|-|-|-|-|-"; lines.len()]);
         assert_eq!(damaged, lines.len() as u64);
@@ -703,7 +702,7 @@ mod tests {
         fn any_bytes_are_some_rows(bytes in proptest::collection::vec(prop_oneof![Just(b'{'), Just(b'"'), Just(b':'), Just(b'\\'), Just(b'}'), any::<u8>()], 0..80)) {
             let mut scanner = Scanner::new(vec![ColumnId::Line as usize, ColumnId::Ts as usize]);
             scanner.block(&bytes);
-            let newlines = bytes.iter().filter(|byte| **byte == b'\n').count();
+            let newlines = memchr::memchr_iter(b'\n', &bytes).count();
             let lines = newlines + usize::from(bytes.last().is_some_and(|last| *last != b'\n'));
             prop_assert_eq!(scanner.rows(), lines);
         }
