@@ -21,6 +21,9 @@ use crate::retry::Outside;
 pub enum Engine {
     /// Amazon Athena.
     Athena(Box<Athena>),
+    /// The one in this process.
+    #[cfg(feature = "embedded")]
+    Embedded(Box<crate::embedded::Embedded>),
     /// A list of events, for tests of what is around the engines.
     #[cfg(test)]
     Scripted(Scripted),
@@ -44,11 +47,36 @@ impl Engine {
                     .map_err(Failed::usage)?;
                 Ok(Self::Athena(Box::new(athena)))
             }
-            EngineKind::Embedded => Err(Failed::usage(format!(
-                "this program was built without the engine `{}`",
-                kind.word()
-            ))),
+            EngineKind::Embedded => Self::open_embedded(config),
         }
+    }
+
+    #[cfg(feature = "embedded")]
+    fn open_embedded(config: &Config) -> Result<Self, Failed> {
+        use crate::embedded::{Embedded, Settings};
+        let root = config
+            .archive
+            .as_ref()
+            .ok_or_else(crate::verbs::no_archive)?;
+        let store = archive::store::open(root, &config.s3).map_err(Failed::usage)?;
+        let memory_bytes = config.memory_bytes.unwrap_or_else(half_of_memory);
+        Ok(Self::Embedded(Box::new(Embedded::new(Settings {
+            store,
+            database: config.athena.database.clone(),
+            table: config.table.clone(),
+            memory_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX),
+            spill: None,
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            now: crate::run::now,
+        }))))
+    }
+
+    #[cfg(not(feature = "embedded"))]
+    fn open_embedded(_: &Config) -> Result<Self, Failed> {
+        Err(
+            Failed::usage("this program was built without the engine `embedded`")
+                .with_hint("build it with its default features, or ask Athena: --engine athena"),
+        )
     }
 
     /// Runs a statement. Nobody listening any more is the same as being told to stop.
@@ -60,6 +88,8 @@ impl Engine {
     ) -> Result<Stats, RunError> {
         match self {
             Self::Athena(athena) => Ok(athena.run(sql, events, stop).await?),
+            #[cfg(feature = "embedded")]
+            Self::Embedded(embedded) => Ok(embedded.run(sql, events, stop).await?),
             #[cfg(test)]
             Self::Scripted(script) => script.run(sql, events, stop).await,
         }
@@ -95,6 +125,11 @@ impl Engine {
                     .map(|name| format!("{name}: no longer in the catalogue; delete it by hand"));
                 Ok(outcomes.chain(stale).collect())
             }
+            #[cfg(feature = "embedded")]
+            Self::Embedded(_) => Err(RunError::new(
+                RunFailure::Refused,
+                "the embedded engine has no place for named queries",
+            )),
             #[cfg(test)]
             Self::Scripted(_) => Ok(queries
                 .iter()
@@ -102,6 +137,21 @@ impl Engine {
                 .collect()),
         }
     }
+}
+
+/// What the embedded engine may take where nothing is configured and the machine does not say what it has, in bytes.
+#[cfg(feature = "embedded")]
+const DEFAULT_MEMORY_BYTES: u64 = 2 << 30;
+
+/// Half of the machine's memory, in bytes.
+#[cfg(feature = "embedded")]
+fn half_of_memory() -> u64 {
+    let said = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = said.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?;
+        kib.parse::<u64>().ok()
+    });
+    total.map_or(DEFAULT_MEMORY_BYTES, |kib| kib.saturating_mul(1024) / 2)
 }
 
 /// A number that nobody can foresee: for pauses and for tokens, not for secrets.
@@ -195,7 +245,37 @@ impl From<athena::RunError> for RunError {
                 execution_id: error.execution_id().map(str::to_owned),
                 ..Stats::default()
             },
-            source: std::error::Error::source(&error).map(|source| source.to_string().into()),
+            source: std::error::Error::source(&error)
+                .map(|source| crate::exit::chain(source).into()),
+        }
+    }
+}
+
+#[cfg(feature = "embedded")]
+impl From<crate::embedded::RunError> for RunError {
+    fn from(error: crate::embedded::RunError) -> Self {
+        use crate::embedded::RunError as E;
+        let (kind, hint) = match &error {
+            E::Statement(_) => (RunFailure::Refused, None),
+            E::List(_) | E::Store(_) => (RunFailure::Unreachable, None),
+            E::Memory { .. } => (
+                RunFailure::Failed,
+                Some("`memory_megabytes` in the configuration raises it"),
+            ),
+            E::Spill(_) => (
+                RunFailure::Failed,
+                Some("TMPDIR names the folder for what is spilled"),
+            ),
+            E::Stopped | E::Unheard => (RunFailure::Stopped, None),
+            E::Damaged(_) | E::Engine(_) => (RunFailure::Failed, None),
+        };
+        Self {
+            kind,
+            message: error.to_string(),
+            hint: hint.map(str::to_owned),
+            stats: Stats::default(),
+            source: std::error::Error::source(&error)
+                .map(|source| crate::exit::chain(source).into()),
         }
     }
 }
@@ -203,7 +283,8 @@ impl From<athena::RunError> for RunError {
 impl From<PublishError> for RunError {
     fn from(error: PublishError) -> Self {
         Self {
-            source: std::error::Error::source(&error).map(|source| source.to_string().into()),
+            source: std::error::Error::source(&error)
+                .map(|source| crate::exit::chain(source).into()),
             ..Self::new(RunFailure::Failed, error)
         }
     }

@@ -30,6 +30,8 @@ pub mod completions;
 pub mod config;
 pub mod ddl;
 pub mod doctor;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod engine;
 pub mod escape;
 pub mod estimate;

@@ -106,6 +106,12 @@ fn wall_ns() -> i64 {
     }
 }
 
+/// The wall clock, for those who take it as a time.
+#[cfg(feature = "embedded")]
+pub(crate) fn now() -> jiff::Timestamp {
+    jiff::Timestamp::from_nanosecond(i128::from(wall_ns())).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
+
 /// The ends towards the person.
 pub struct Console<'c> {
     /// Data.

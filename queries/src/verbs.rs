@@ -415,7 +415,7 @@ fn print_statements(statements: &[String], console: &mut Console<'_>) -> Result<
     Ok(Exit::Success)
 }
 
-fn no_archive() -> Failed {
+pub(crate) fn no_archive() -> Failed {
     Failed::usage("no archive is said")
         .with_hint("write --archive s3://BUCKET/PREFIX or file:///FOLDER, or `archive = \"…\"` into the configuration")
 }

@@ -38,7 +38,10 @@ fn shown(kind: Kind, cell: &str) -> String {
     format!(
         "{:?}: {}",
         array.data_type(),
-        format!("{array:?}").replace('\n', " ")
+        // Whether the library knows the zone's name depends on what else is in the program.
+        format!("{array:?}")
+            .replace('\n', " ")
+            .replace(" (Unknown Time Zone 'UTC')", "+00:00")
     )
 }
 
