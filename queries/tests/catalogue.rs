@@ -225,7 +225,7 @@ fn fixture() -> Fixture {
                     &mut web,
                     minute * 60 + 1,
                     error,
-                    &format!("ERROR cannot reach 10.0.0.{}: timed out req={id}", agent),
+                    &format!("ERROR cannot reach 10.0.0.{agent}: timed out req={id}"),
                     none,
                 );
                 all.line(

@@ -65,8 +65,7 @@ async fn run(engine: &Embedded, sql: &str) -> Result<Answer, RunError> {
                     assert!(!more.is_empty() && more.len() <= MAX_EVENT_ROWS);
                     rows.extend(more);
                 }
-                Event::Note(_) => {}
-                Event::Progress(_) => {}
+                Event::Note(_) | Event::Progress(_) => {}
             }
         }
         (columns, rows)

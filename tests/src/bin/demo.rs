@@ -364,6 +364,13 @@ fn guide(
         lines.push(colour.dim(&format!("  # {about}")));
         lines.push(format!("  {command} {rest}"));
     }
+    // Building it takes longer than all the rest, so that it is built when somebody asks.
+    lines.push(colour.dim("  # errors along time, from the archive; from the project's folder, and the first time it is built"));
+    lines.push(format!(
+        "  cargo run --release -q -p queries -- run error-timeline --archive {} --cluster {} --from -1h",
+        quote(&format!("file://{}", cluster.archive().display())),
+        cluster.jobs().first().map_or("", |job| job.cluster())
+    ));
     lines.push(colour.dim("  # look around on a host"));
     lines.push(format!(
         "  ssh -F {} node1",
