@@ -308,7 +308,7 @@ fn an_archive_without_the_job_gives_nothing_and_one_that_is_not_there_an_error()
         let folder = tempfile::tempdir().unwrap();
         let store = DirStore::new(folder.path());
         let mut history = History::new(
-            Arc::new(DirStore::new(&folder.path().join("gone"))),
+            Arc::new(DirStore::new(folder.path().join("gone"))),
             request(0..i64::MAX),
             Limits::default(),
         );
