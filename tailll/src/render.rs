@@ -500,13 +500,12 @@ impl Look<'_> {
                 let to = &mut scratch.styled;
                 scratch.fields.append(bytes, known, own_time, to)
             };
-            match shown {
-                Some(shown) => line.level = shown.level,
-                None => {
-                    look = Shape::AsItIs;
-                    if self.options.records == Records::WhenShown {
-                        (line.ts_ns, line.level) = scratch.parser.time_and_level(bytes);
-                    }
+            if let Some(shown) = shown {
+                line.level = shown.level;
+            } else {
+                look = Shape::AsItIs;
+                if self.options.records == Records::WhenShown {
+                    (line.ts_ns, line.level) = scratch.parser.time_and_level(bytes);
                 }
             }
         }
