@@ -26,6 +26,7 @@ soak:
 	scripts/test-packages.sh
 	SHIPPER_SEEDS=$(or $(SEEDS),1000) SHIPPER_KILLS=$(or $(KILLS),200) \
 		cargo test --release -p e2e --test shipper_simulator --test shipper_process -- --nocapture
+	TIMELINE_SEEDS=100 cargo test --release -p e2e --test timeline -- --nocapture
 
 check:
 	cargo fmt --all --check

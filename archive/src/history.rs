@@ -252,6 +252,11 @@ impl History {
         self.files[file.0].epoch
     }
 
+    /// Where in the file the rows begin that have come so far.
+    pub fn start_off(&self, file: FileNumber) -> Option<u64> {
+        self.files[file.0].seen.start()
+    }
+
     /// Where in the file the rows end that have come so far.
     pub fn end_off(&self, file: FileNumber) -> Option<u64> {
         self.files[file.0].seen.end()

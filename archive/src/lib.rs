@@ -19,7 +19,7 @@ pub mod store;
 pub mod tpl;
 
 pub use encoding::Encoding;
-pub use identity::{AgentId, Incarnation};
+pub use identity::{AgentId, Incarnation, SrcParts};
 pub use key::{Hour, ObjectKey};
 pub use row::{Flags, Origin, Row};
 pub use store::{Store, StoreError};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use archive::store::Root;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use joblog::InstanceSet;
 
@@ -81,6 +82,9 @@ pub struct Args {
     /// How they look.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Where older lines are.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
     /// How to get there.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -202,12 +206,21 @@ pub struct LsArgs {
     /// A table; `host:path` lines (raw); or one JSON object a file [default: default]
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Format>,
+    /// From the archive: the instances that wrote lines since then, with tasks, hosts, times and amounts
+    #[arg(short, long, value_name = "WHEN", visible_alias = "since-time")]
+    pub since: Option<Moment>,
+    /// With --since: and not after then
+    #[arg(long, value_name = "WHEN", requires = "since")]
+    pub until: Option<Moment>,
     /// How it talks.
     #[command(flatten)]
     pub report: ReportArgs,
     /// Which instances and files.
     #[command(flatten)]
     pub files: FileArgs,
+    /// Where older lines are.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
     /// How to get there.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -220,8 +233,11 @@ impl From<LsArgs> for Args {
             targets: args.targets,
             lines: LineArgs {
                 no_follow: true,
+                since: args.since,
+                until: args.until,
                 ..LineArgs::default()
             },
+            archive: args.archive,
             files: args.files,
             output: OutputArgs {
                 output: args.output,
@@ -245,6 +261,9 @@ pub struct ConfigArgs {
     /// How they look.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Where older lines are.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
     /// How to get there.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -387,6 +406,18 @@ pub struct OutputArgs {
     /// Count a source's lines that are the same as the one before but for their numbers, instead of showing them
     #[arg(long, conflicts_with_all = ["output", "no_prefix", "template", "template_file"])]
     pub fold: bool,
+}
+
+/// Where older lines are.
+#[derive(Debug, Clone, Default, ClapArgs)]
+#[command(next_help_heading = "Archive")]
+pub struct ArchiveArgs {
+    /// With --since: first the lines that this archive of shipper has, then what the live files hold beyond it [default: the configuration's]
+    #[arg(long, value_name = "URL")]
+    pub archive: Option<Root>,
+    /// Only the live files
+    #[arg(long, conflicts_with = "archive")]
+    pub no_archive: bool,
 }
 
 /// How to get there.

@@ -87,6 +87,13 @@ impl Assembler {
         self
     }
 
+    /// The first lines may continue a record on which there is this verdict.
+    pub fn continue_record(&mut self, kept: Option<bool>) {
+        if let Some(judge) = &mut self.judge {
+            judge.resume(kept);
+        }
+    }
+
     /// Whether nothing of the file can be in the span any more.
     pub fn has_passed(&self) -> bool {
         self.judge.as_ref().is_some_and(Judge::has_passed)
@@ -208,6 +215,89 @@ impl Assembler {
             bytes,
             lines,
         }
+    }
+}
+
+/// Turns one file's rows of the archive into lines, by the same rules as its bytes.
+#[derive(Debug)]
+pub struct RowAssembler {
+    parser: RecordParser,
+    filter: Arc<Filter>,
+    judge: Option<Judge>,
+    piece_kept: Option<bool>,
+}
+
+/// A row as it is assembled.
+#[derive(Debug, Clone, Copy)]
+pub struct ArchivedLine<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Where in the file it begins.
+    pub offset: u64,
+    /// The bytes of the file that it stands for.
+    pub file_len: u64,
+    /// What it is ordered by, in ns since 1970.
+    pub order_ns: i64,
+    /// Whether these are all its bytes.
+    pub kind: LineKind,
+}
+
+impl RowAssembler {
+    /// For the rows of a source. Their times have been chosen before, so the filter's span must not.
+    pub fn new(source: &Source, settings: &LineSettings, now: Arrival) -> Self {
+        Self {
+            parser: RecordParser::new(settings.zone.clone(), now.wall_ns),
+            filter: settings.filter.clone(),
+            judge: settings
+                .filter
+                .judges_records()
+                .then(|| Judge::new(settings.filter.clone(), Labels::of(source))),
+            piece_kept: None,
+        }
+    }
+
+    /// Adds the line to a batch, if it is kept.
+    pub fn push(&mut self, line: ArchivedLine<'_>, arrival: Arrival, batch: &mut Batch) {
+        let is_matched = self.filter.keep(line.bytes);
+        if !is_matched && self.judge.is_none() {
+            return;
+        }
+        let (ts_ns, level) = if let Some(judge) = &mut self.judge {
+            let record = self.parser.parse(line.bytes);
+            let is_kept = match self.piece_kept {
+                Some(kept) => kept,
+                None => judge.keep(Exhibit {
+                    line: line.bytes,
+                    record: &record,
+                    age: Age::History,
+                    arrived_ns: arrival.wall_ns,
+                }),
+            };
+            self.piece_kept = (line.kind == LineKind::Piece).then_some(is_kept);
+            if !is_kept || !is_matched {
+                return;
+            }
+            (record.ts_ns, record.level)
+        } else {
+            self.parser.time_and_level(line.bytes)
+        };
+        batch.lines.push(Line {
+            start: batch.bytes.len() as u32,
+            len: line.bytes.len() as u32,
+            offset: line.offset,
+            file_len: u32::try_from(line.file_len).unwrap_or(u32::MAX),
+            order_ns: line.order_ns,
+            ts_ns,
+            level,
+            kind: line.kind,
+            age: Age::History,
+        });
+        batch.bytes.extend_from_slice(line.bytes);
+    }
+
+    /// The verdict on the record that the next line may continue.
+    pub fn record_kept(&self) -> Option<bool> {
+        self.judge.as_ref().and_then(Judge::record_kept)
     }
 }
 

@@ -14,6 +14,10 @@ pub enum Event {
     Opened(SourceId, Arc<Source>),
     /// Lines of a source, in the file's order.
     Lines(Batch),
+    /// Lines of several sources from the archive, in each file's order: older than all that follow, so they wait for nothing.
+    Past(Vec<Batch>),
+    /// Nothing more comes from the archive by itself; the live files follow.
+    PastOver,
     /// The history asked for (`-n`) of this source has been sent; what follows is live.
     CaughtUp(SourceId),
     /// Something about a source that must be seen where it happened, among its lines.
@@ -103,4 +107,16 @@ pub enum Mark {
     },
     /// Something worth a line that lost nothing, as a fragment.
     Note(String),
+}
+
+impl Batch {
+    /// No lines yet.
+    pub fn new(source: SourceId, arrived: Instant) -> Self {
+        Self {
+            source,
+            arrived,
+            bytes: Vec::new(),
+            lines: Vec::new(),
+        }
+    }
 }

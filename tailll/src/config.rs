@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use archive::store::{Root, S3Settings};
 use hyper::Uri;
 use joblog::{JobKey, Level};
 use serde::Deserialize;
@@ -56,6 +57,10 @@ pub struct Config {
     pub jobs_dir: Vec<PathBuf>,
     /// The jobs by short name.
     pub jobs: BTreeMap<String, Job>,
+    /// Where `shipper` keeps older lines: `s3://bucket/prefix` or `file:///folder`.
+    pub archive: Option<Root>,
+    /// How to reach its bucket: `[s3]`.
+    pub s3: S3Settings,
     /// How to log in.
     pub ssh: Ssh,
     /// What flags are when they are not given: `[defaults]`.
@@ -306,6 +311,8 @@ impl Config {
 struct File {
     default_cluster: Option<Spanned<String>>,
     jobs_dir: Option<Spanned<OneOrMany>>,
+    archive: Option<Spanned<String>>,
+    s3: Option<Spanned<S3Settings>>,
     #[serde(default)]
     clusters: BTreeMap<Spanned<String>, FileCluster>,
     #[serde(default)]
@@ -427,6 +434,22 @@ impl File {
             check_word(&name, "jobs")?;
             jobs.insert(name.into_inner(), check_job(job)?);
         }
+        let archive = match &self.archive {
+            Some(text) => {
+                let root = text.get_ref().parse::<Root>();
+                Some(root.map_err(|error| about(text, "archive", error))?)
+            }
+            None => None,
+        };
+        let s3 = match self.s3 {
+            Some(section) => {
+                if let Err(error) = section.get_ref().check() {
+                    return Err(about(&section, "s3", error));
+                }
+                section.into_inner()
+            }
+            None => S3Settings::default(),
+        };
         let default_cluster = match self.default_cluster {
             Some(name) if !clusters.contains_key(name.get_ref()) => {
                 let known: Vec<&str> = clusters.keys().map(String::as_str).collect();
@@ -449,6 +472,8 @@ impl File {
             cluster_notes: aurora.notes.clone(),
             jobs_dir,
             jobs,
+            archive,
+            s3,
             ssh: self.ssh.check(home)?,
             defaults: self
                 .defaults

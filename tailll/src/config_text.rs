@@ -90,6 +90,9 @@ fn tables(text: &mut String, config: &Config) {
     } else {
         text.push('\n');
     }
+    if let Some(archive) = &config.archive {
+        let _ = writeln!(text, "# archive: {archive}");
+    }
     let palette = &config.palette;
     if *palette != PaletteSettings::default() {
         let levels = palette.levels.iter().flatten().count();

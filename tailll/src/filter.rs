@@ -189,6 +189,16 @@ impl Judge {
         }
     }
 
+    /// The verdict on the record that the next lines may continue.
+    pub fn record_kept(&self) -> Option<bool> {
+        self.kept
+    }
+
+    /// Goes on within a record on which there is this verdict.
+    pub fn resume(&mut self, kept: Option<bool>) {
+        self.kept = kept;
+    }
+
     /// Whether the span is over, going by a line that was there before following began.
     pub fn has_passed(&self) -> bool {
         self.end == SpanEnd::Passed

@@ -74,6 +74,7 @@ struct Said {
     empty: bool,
     denied: bool,
     failed: Option<String>,
+    orphans: bool,
 }
 
 impl Follower {
@@ -175,6 +176,9 @@ impl Work {
             Ok(listing) => {
                 self.said.failed = None;
                 self.take(&listing);
+                if !std::mem::replace(&mut self.said.orphans, true) {
+                    self.send_orphans(&listing).await;
+                }
                 Ok(())
             }
             Err(OpenError::Refused(why)) => Err(Followed::Refused(why)),
@@ -191,6 +195,20 @@ impl Work {
                 }
             }
         }
+    }
+
+    /// Shows the last that the archive has of files that are no longer here.
+    async fn send_orphans(&self, listing: &Listing) {
+        let Some(task_id) = self.follower.instance.label.task_id.as_deref() else {
+            return;
+        };
+        self.follower
+            .sink
+            .orphans(|label, inode| {
+                label.task_id.as_deref() == Some(task_id)
+                    && !listing.files.iter().any(|file| file.id.inode == inode)
+            })
+            .await;
     }
 
     fn take(&mut self, listing: &Listing) {

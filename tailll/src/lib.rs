@@ -50,10 +50,12 @@ pub mod open_files;
 pub mod options;
 pub mod output;
 pub mod palette;
+pub mod past;
 pub mod pool;
 pub mod prefix;
 pub mod prompt;
 pub mod proxy_command;
+pub mod ran;
 pub mod reach;
 pub mod reader;
 pub mod remote;
@@ -63,6 +65,7 @@ pub mod resolve;
 pub mod revoked_keys;
 pub mod roster;
 pub mod run;
+pub mod seams;
 pub mod seek;
 pub mod selection;
 pub mod settings;
@@ -150,6 +153,15 @@ fn start(typed: &[OsString]) -> Result<exit::Exit, Failure> {
         }
         Some(args::Verb::Ls(args)) => {
             let options = options::Options::resolve((*args).into(), &given.config, &environment)?;
+            if options.since.is_some() {
+                return begin(ran::run(
+                    options,
+                    given.config,
+                    environment,
+                    streams(),
+                    clock::Clock::start(),
+                ));
+            }
             begin(ls::run(
                 options,
                 given.config,

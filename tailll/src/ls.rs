@@ -257,7 +257,7 @@ fn file_name(link: &Link) -> String {
 }
 
 /// Bytes for people: `17 B`, `1.2 MiB`.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

@@ -11,6 +11,7 @@
 //!   have been silent for [`IDLE_AFTER`] are not waited for.
 //! - Above [`MERGE_BYTES`] the oldest go without waiting.
 //! - A line older than what has gone already goes as soon as it can, and is counted: [`Item::Late`] says it once a while.
+//! - Lines from the archive come first and in order: they go at once.
 //! - The history of all sources that are there at the start is held until it is complete, or for [`HISTORY_HOLD`].
 //! - Lines without a time that follow one with a time (a stack trace) are not parted from it by lines of other sources: for
 //!   as long as [`RECORD_WAIT`] after a part of it arrived, and for at most [`RECORD_LINES`] lines.
@@ -172,6 +173,8 @@ struct OpenRecord {
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
+    /// Lines of the archive come, which wait for nothing.
+    Past,
     /// The history of the first sources is gathered.
     History {
         first_held: Option<Instant>,
@@ -247,11 +250,7 @@ impl Merger {
 
     fn with_limit(order: Order, anchor: Anchor, bytes_limit: usize) -> Self {
         let phase = match order {
-            Order::Time => Phase::History {
-                first_held: None,
-                last_opened: None,
-                catching_up: 0,
-            },
+            Order::Time => Phase::gathering(),
             Order::Arrival => Phase::Live,
         };
         Self {
@@ -302,22 +301,19 @@ impl Merger {
                     *catching_up += 1;
                 }
             }
-            Event::Lines(batch) => {
-                if batch.lines.is_empty() {
-                    return;
+            Event::Lines(batch) => self.push_lines(batch, now),
+            Event::Past(batches) => {
+                if self.order == Order::Time && !self.is_draining() {
+                    self.phase = Phase::Past;
                 }
-                self.bytes += bytes_of(&batch);
-                let arrived_ns = self.anchor.wall_ns(batch.arrived);
-                let slot = self.slot(batch.source, "", now);
-                self.enqueue(
-                    slot,
-                    Content::Lines {
-                        batch,
-                        next: 0,
-                        arrived_ns,
-                    },
-                    now,
-                );
+                for batch in batches {
+                    self.push_lines(batch, now);
+                }
+            }
+            Event::PastOver => {
+                if let Phase::Past = self.phase {
+                    self.phase = Phase::gathering();
+                }
             }
             Event::CaughtUp(id) => {
                 let slot = self.slot(id, "", now);
@@ -335,6 +331,24 @@ impl Merger {
         }
     }
 
+    fn push_lines(&mut self, batch: Batch, now: Instant) {
+        if batch.lines.is_empty() {
+            return;
+        }
+        self.bytes += bytes_of(&batch);
+        let arrived_ns = self.anchor.wall_ns(batch.arrived);
+        let slot = self.slot(batch.source, "", now);
+        self.enqueue(
+            slot,
+            Content::Lines {
+                batch,
+                next: 0,
+                arrived_ns,
+            },
+            now,
+        );
+    }
+
     /// From now on everything goes without waiting: call [`Merger::pop`] until it gives nothing.
     pub fn drain(&mut self) {
         self.phase = Phase::Draining;
@@ -346,7 +360,7 @@ impl Merger {
         let late_may_go = match self.phase {
             // Counted to the end, said once.
             Phase::Draining => self.heads.is_empty(),
-            Phase::History { .. } | Phase::Live => true,
+            Phase::Past | Phase::History { .. } | Phase::Live => true,
         };
         if late_may_go
             && self
@@ -396,7 +410,7 @@ impl Merger {
                     let held = first_held.map(|first| first + HISTORY_HOLD);
                     [settled, held].into_iter().flatten().min()
                 }
-                Phase::Live | Phase::Draining => {
+                Phase::Past | Phase::Live | Phase::Draining => {
                     self.waiting.front().map(|waiting| waiting.since + WINDOW)
                 }
             }
@@ -517,7 +531,7 @@ impl Merger {
     /// Whether the head with the smallest key may go.
     fn may_go(&mut self, now: Instant) -> bool {
         match self.phase {
-            Phase::Draining => return true,
+            Phase::Past | Phase::Draining => return true,
             _ if self.is_full() => return true,
             Phase::Live => {}
             Phase::History {
@@ -692,6 +706,17 @@ impl Merger {
         });
         self.late_due = self.hosts.iter().filter_map(|host| host.due).min();
         late
+    }
+}
+
+impl Phase {
+    /// Nothing is gathered yet.
+    fn gathering() -> Self {
+        Self::History {
+            first_held: None,
+            last_opened: None,
+            catching_up: 0,
+        }
     }
 }
 

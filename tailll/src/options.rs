@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use archive::store::{Root, S3Settings};
 use jiff::tz::TimeZone;
 use joblog::{Level, Stream};
 
@@ -145,6 +146,8 @@ pub struct Options {
     pub level: Option<Level>,
     /// What the fields of a line must fulfil.
     pub conditions: Vec<String>,
+    /// Where older lines are, and how to get there.
+    pub archive: Option<(Root, S3Settings)>,
     /// Which instances and files.
     pub selection: FileSelection,
     /// Whether instances that have ended are shown too.
@@ -306,6 +309,7 @@ impl Options {
             lines,
             files,
             output,
+            archive,
             connection,
             verb: _,
         } = args;
@@ -371,6 +375,11 @@ impl Options {
             until: lines.until,
             level: lines.level.map(|LeastLevel(level)| level),
             conditions: lines.conditions,
+            archive: archive
+                .archive
+                .or_else(|| config.archive.clone())
+                .filter(|_| !archive.no_archive)
+                .map(|root| (root, config.s3.clone())),
             selection: FileSelection {
                 streams: match (files.stdout, files.stderr) {
                     (true, false) => Streams::Only(Stream::Stdout),

@@ -17,6 +17,7 @@ use crate::batch::{Age, Batch, Event, Mark};
 use crate::chain::{ChainKey, Layout, Link};
 use crate::clock::Clock;
 use crate::moment;
+use crate::seams::{Candidates, LogKey, OfTask, Place, Rest, Seams};
 use crate::seek::{Found, Search, Step, WINDOW_BYTES};
 use crate::source::{InstanceLabel, Source, SourceId};
 use crate::tracker::{Begin, Hold, Progress};
@@ -68,6 +69,8 @@ pub struct Sink {
     pub lines: LineSettings,
     /// The time.
     pub clock: Clock,
+    /// Where what the archive has of the files ends.
+    pub seams: Arc<Seams>,
 }
 
 impl Sink {
@@ -88,10 +91,53 @@ impl Sink {
     }
 
     async fn open_source(&self, label: &Arc<InstanceLabel>, link: &Link) -> Result<SourceId, Done> {
+        self.open(Arc::new(source_of(label, link))).await
+    }
+
+    async fn open(&self, source: Arc<Source>) -> Result<SourceId, Done> {
         let id = SourceId(self.sources.fetch_add(1, Ordering::Relaxed));
-        self.send(Event::Opened(id, Arc::new(source_of(label, link))))
-            .await?;
+        self.send(Event::Opened(id, source)).await?;
         Ok(id)
+    }
+
+    /// Sends the archive's last rows of a file.
+    async fn rest(&self, id: SourceId, rest: Vec<Rest>) -> Result<(), Done> {
+        for part in rest {
+            match part {
+                Rest::Lines(batch) => {
+                    self.batch(Batch {
+                        source: id,
+                        ..batch
+                    })
+                    .await?;
+                }
+                Rest::Mark(mark) => self.send(Event::Mark(id, mark)).await?,
+                Rest::Unfinished(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the archive's last rows of files that nobody goes on with, each as a source of its own.
+    pub async fn orphans(&self, is_orphan: impl Fn(&InstanceLabel, u64) -> bool) {
+        for (source, mut rest) in self.seams.take_orphans(is_orphan) {
+            for part in &mut rest {
+                if let Rest::Unfinished(batch) = part {
+                    let empty = Batch::new(batch.source, batch.arrived);
+                    *part = Rest::Lines(std::mem::replace(batch, empty));
+                }
+            }
+            let sent = async {
+                let id = self.open(source).await?;
+                self.rest(id, rest).await?;
+                self.send(Event::CaughtUp(id)).await?;
+                self.send(Event::Closed(id)).await
+            };
+            if sent.await.is_err() {
+                // The view is gone.
+                return;
+            }
+        }
     }
 
     fn arrival(&self) -> Arrival {
@@ -276,8 +322,12 @@ impl Reading {
             .await?;
         let mut stream = match std::mem::replace(&mut self.reader.begin, Begin::AtZero) {
             Begin::AtZero => {
-                self.start_at(0, None);
-                self.caught_up().await?;
+                if let Some(seam) = self.own_seam().await? {
+                    self.start_at_seam(&seam).await?;
+                } else {
+                    self.start_at(0, None);
+                    self.caught_up().await?;
+                }
                 None
             }
             Begin::History(older) => self.begin_with_history(older).await?,
@@ -693,6 +743,7 @@ impl Reading {
             .take_while(|link| !ended_before(link, span.since_ns))
             .collect();
         let wanted = match self.reader.history {
+            _ if self.has_seams() => return self.begin_at_seams(older, span.since_ns).await,
             // Not opened until something is written to it.
             _ if ended_before(&self.reader.link, span.since_ns) => {
                 let size = self.reader.link.stat.size;
@@ -812,6 +863,213 @@ impl Reading {
             self.caught_up().await?;
         }
         Ok(None)
+    }
+
+    /// Whether the archive has rows of the instance's task.
+    fn has_seams(&self) -> bool {
+        let task_id = self.reader.label.task_id.as_deref();
+        let seams = &self.reader.sink.seams;
+        !seams.is_empty() && task_id.is_some_and(|id| seams.of_task(id) != OfTask::Nothing)
+    }
+
+    /// Begins where the archive ends, in this file and in the older ones of its log.
+    async fn begin_at_seams(
+        &mut self,
+        older: Vec<Link>,
+        since_ns: i64,
+    ) -> Result<Option<(ByteStream, Vec<u8>)>, Done> {
+        let own = self.reader.link.clone();
+        let own_joint = self.joint(&own, since_ns).await?;
+        let mut is_complete = own_joint.is_behind_older();
+        let mut parts = Vec::new();
+        for link in older {
+            if is_complete {
+                break;
+            }
+            let joint = self.joint(&link, since_ns).await?;
+            is_complete = joint.is_behind_older();
+            parts.push((link, joint));
+        }
+        for (link, joint) in parts.into_iter().rev() {
+            self.send_joined(&link, joint).await?;
+        }
+        let size = own.stat.size;
+        match own_joint {
+            Joint::Seam(seam) => {
+                self.start_at_seam(&seam).await?;
+                return Ok(None);
+            }
+            Joint::Found(found, note) => {
+                let start = begin_of(found);
+                self.start_at(start, Some(size.max(start)));
+                if found == Found::Unordered
+                    && let Some(assembler) = &mut self.assembler
+                {
+                    assembler.expect_disorder();
+                }
+                if let Some(text) = note {
+                    self.mark(Mark::Note(text)).await?;
+                }
+                if size <= start {
+                    self.caught_up().await?;
+                }
+            }
+            // Renamed or removed meanwhile: nothing of it has been shown.
+            Joint::Gone => {
+                self.start_at(0, None);
+                self.caught_up().await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins this file where the archive ends, with what the archive had last.
+    async fn start_at_seam(&mut self, seam: &Place) -> Result<(), Done> {
+        for part in self.reader.sink.seams.take_rest(seam.number) {
+            match part {
+                Rest::Lines(mut batch) => {
+                    batch.source = self.id;
+                    self.emit(batch).await?;
+                }
+                Rest::Mark(mark) => self.mark(mark).await?,
+                // The file has all of it.
+                Rest::Unfinished(_) => {}
+            }
+        }
+        let size = self.reader.link.stat.size;
+        self.start_at(seam.offset, Some(size.max(seam.offset)));
+        self.before.extend_from_slice(seam.before());
+        if let Some(assembler) = &mut self.assembler {
+            assembler.continue_record(seam.record_kept);
+        }
+        if size <= seam.offset {
+            self.caught_up().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what an older file of the log holds beyond the archive.
+    async fn send_joined(&mut self, link: &Link, joint: Joint) -> Result<(), Done> {
+        let seam = match joint {
+            Joint::Gone => return Ok(()),
+            Joint::Found(found, note) => return self.send_older(link, found, note).await,
+            Joint::Seam(seam) => seam,
+        };
+        let sink = self.reader.sink.clone();
+        let rest = sink.seams.take_rest(seam.number);
+        if !rest.is_empty() {
+            let id = sink.open_source(&self.reader.label, link).await?;
+            sink.rest(id, rest).await?;
+            sink.send(Event::CaughtUp(id)).await?;
+            sink.send(Event::Closed(id)).await?;
+        }
+        if link.stat.size > seam.offset {
+            self.send_older(link, at_offset(seam.offset), None).await?;
+        }
+        Ok(())
+    }
+
+    /// The seam of this file itself, if it has one that fits.
+    async fn own_seam(&mut self) -> Result<Option<Place>, Done> {
+        let link = self.reader.link.clone();
+        let Some(log) = LogKey::of(&self.reader.label, &link.label) else {
+            return Ok(None);
+        };
+        let found = self
+            .reader
+            .sink
+            .seams
+            .candidates(&log, link.stat.id.inode, link.stat.size);
+        match found {
+            Candidates::Own(places) => self.fitting(&link, places).await,
+            Candidates::Copy(_) => Ok(None),
+        }
+    }
+
+    /// Where a file goes on behind the archive: at a seam, or where the time begins.
+    async fn joint(&mut self, link: &Link, since_ns: i64) -> Result<Joint, Done> {
+        let log = LogKey::of(&self.reader.label, &link.label);
+        let seams = Arc::clone(&self.reader.sink.seams);
+        let stat = &link.stat;
+        let found = log
+            .as_ref()
+            .map(|log| seams.candidates(log, stat.id.inode, stat.size));
+        let note = match found {
+            Some(Candidates::Own(places)) => {
+                if let Some(seam) = self.fitting(link, places).await? {
+                    return Ok(Joint::Seam(seam));
+                }
+                let note = "the archive has this file as it was before it was truncated or replaced: it is read from its first byte";
+                return Ok(Joint::Found(at_offset(0), Some(note.to_owned())));
+            }
+            Some(Candidates::Copy(places)) => {
+                if let Some(seam) = self.fitting(link, places).await? {
+                    return Ok(Joint::Seam(seam));
+                }
+                None
+            }
+            None => None,
+        };
+        if ended_before(link, since_ns) {
+            return Ok(Joint::Found(at_offset(stat.size), note));
+        }
+        Ok(match self.seek(link, since_ns).await? {
+            Some(found) => Joint::Found(found, note),
+            None => Joint::Gone,
+        })
+    }
+
+    /// The first of these seams whose bytes the file has.
+    async fn fitting(&mut self, link: &Link, places: Vec<Place>) -> Result<Option<Place>, Done> {
+        for place in places {
+            let is_there = if place.check.is_empty() {
+                link.stat.size >= place.offset
+            } else {
+                self.has_bytes(link, place.check_start(), &place.check)
+                    .await?
+            };
+            if is_there {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a file has these bytes at this offset.
+    async fn has_bytes(&mut self, link: &Link, offset: u64, expected: &[u8]) -> Result<bool, Done> {
+        loop {
+            let opened = self
+                .reader
+                .transport
+                .open(
+                    &link.stat.path,
+                    Start::At(offset),
+                    Until::Bytes(expected.len() as u64),
+                )
+                .await;
+            let mut stream = match opened {
+                Ok((header, stream)) if header.id == link.stat.id => stream,
+                Ok(_)
+                | Err(OpenError::Gone | OpenError::NotRegular | OpenError::Shorter { .. }) => {
+                    return Ok(false);
+                }
+                Err(error) => {
+                    self.failed(error).await?;
+                    continue;
+                }
+            };
+            let mut bytes = Vec::with_capacity(expected.len());
+            let end = loop {
+                match stream.next().await {
+                    Chunk::Data(more) => bytes.extend_from_slice(&more),
+                    Chunk::End(end) => break end,
+                }
+            };
+            match end {
+                End::Broken(why) => self.failed(OpenError::Failed(why)).await?,
+                End::Reached | End::Stopped => return Ok(bytes == expected),
+            }
+        }
     }
 
     /// Finds where the lines since a time begin in a file. Nothing where it is another file by now.
@@ -1014,6 +1272,27 @@ impl Reading {
             self.reader.sink.send(Event::Closed(self.id)).await
         }
         .await;
+    }
+}
+
+/// Where a file goes on behind the archive.
+enum Joint {
+    /// Where the archive's rows of it end.
+    Seam(Place),
+    /// The archive has nothing of it: where the time begins, and what is to be said of that.
+    Found(Found, Option<String>),
+    /// It is another file by now.
+    Gone,
+}
+
+impl Joint {
+    /// Whether everything that was asked for lies in this file or newer ones of its log. Behind a seam it may not: of an older file
+    /// the archive may have less.
+    fn is_behind_older(&self) -> bool {
+        match self {
+            Self::Found(found, _) => begin_of(*found) > 0,
+            Self::Seam(_) | Self::Gone => false,
+        }
     }
 }
 

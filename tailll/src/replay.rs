@@ -146,7 +146,7 @@ mod tests {
                         shown.push(format!("{} {:?}", String::from_utf8_lossy(text), line.kind));
                     }
                 }
-                Event::CaughtUp(_) => {}
+                Event::CaughtUp(_) | Event::Past(_) | Event::PastOver => {}
                 Event::Mark(..) => panic!("there is no mark"),
                 Event::Closed(_) => shown.push("closed".to_owned()),
             }

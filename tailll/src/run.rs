@@ -29,15 +29,18 @@ use crate::highlight::Highlight;
 use crate::instance::{Instance, InstanceId, Place};
 use crate::merge::{Anchor, Order};
 use crate::moment::{self, End, Moment, Span};
-use crate::options::{Environment, Follow, Input, Options, Wait, parse_zone};
+use crate::options::{Ended, Environment, Follow, Input, Options, Wait};
 use crate::output;
+use crate::past::{self, Completeness, Told, Wanted};
 use crate::pool::Patience;
 use crate::reach::{Reach, Way};
 use crate::reader::Sink;
 use crate::render::RenderOptions;
 use crate::replay;
 use crate::resolve::{self, Context, Resolution};
+use crate::seams::{OfTask, Seams};
 use crate::selection::FileSelection;
+use crate::source::InstanceLabel;
 use crate::talk::Talker;
 use crate::transport::Until;
 use crate::view::{self, ViewEnd, ViewOptions};
@@ -57,6 +60,9 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// How long after the time of `--until` lines may still come that were written before it.
 const UNTIL_GRACE: Duration = Duration::from_secs(1);
 
+/// How long the archive's last lines wait for the hosts that may have more of the same files.
+const ORPHANS_WAIT: Duration = Duration::from_secs(5);
+
 /// How often the clock is looked at while the time of `--until` is far.
 const UNTIL_LOOK: Duration = Duration::from_mins(1);
 
@@ -72,6 +78,9 @@ pub enum RunError {
     /// A condition is wrong.
     #[error(transparent)]
     Condition(#[from] ConditionError),
+    /// The way to the archive is wrong.
+    #[error("the archive's [s3]")]
+    Archive(#[from] archive::store::SettingsError),
     /// Nothing can have been written since then.
     #[error("--since: {since} lies in the future")]
     Future {
@@ -108,6 +117,15 @@ pub async fn run(
         // Nothing that is still to be written can be meant.
         options.follow = Follow::Stop;
     }
+    let store = match &options.archive {
+        Some((root, s3)) if reaches_back(&options) => Some(archive::store::open(root, s3)?),
+        _ => None,
+    };
+    let ended_asked = options.ended;
+    if store.is_some() {
+        // What an instance that has ended wrote last may be on its host alone.
+        options.ended = Ended::Show;
+    }
     let highlight = Highlight::new(&options.highlight)?;
     let Console {
         out,
@@ -119,11 +137,15 @@ pub async fn run(
     let resolving = resolve::resolve(&options.targets, &context);
     let Resolution {
         sources,
-        failures,
-        notes,
+        mut failures,
+        mut notes,
     } = tokio::select! {
         resolution = resolving => resolution,
         exit = signals.next() => return Ok(exit),
+    };
+    let jobs = match &store {
+        Some(_) => past::jobs_of(&sources, &options.targets, &mut failures, &mut notes),
+        None => Vec::new(),
     };
     for note in &notes {
         talker.say(note);
@@ -190,6 +212,30 @@ pub async fn run(
         records,
     };
     let levelless = filter.clone();
+    let wanted = jobs
+        .into_iter()
+        .map(|(key, instances)| {
+            let zone = options
+                .timezone
+                .clone()
+                .or_else(|| past::zone_of_cluster(&config, key.cluster()))
+                .unwrap_or(TimeZone::UTC);
+            Wanted {
+                span: range.span(&zone),
+                key,
+                instances,
+                zone,
+            }
+        })
+        .collect::<Vec<_>>();
+    let outlet = past::Outlet {
+        events: events.clone(),
+        sources: Arc::default(),
+        filter: filter.clone(),
+        selection: Arc::new(options.selection.clone()),
+        clock,
+        talker: talker.clone(),
+    };
     let unanswered = sources.iter().map(discovery::Source::answers).sum();
     let discovering = tokio::spawn(discovery::watch(sources, watch, news, stop.clone()));
 
@@ -207,10 +253,18 @@ pub async fn run(
     let unreached = failures.iter().filter(|failure| failure.is_unreached());
     course.silent.extend(unreached.map(ToString::to_string));
     course.unanswered = unanswered;
+    course.ended_asked = ended_asked;
+    course.sources = Arc::clone(&outlet.sources);
     let showing = async {
         match input {
             Input::Targets => {
                 drop(replayed);
+                match store {
+                    Some(store) if !wanted.is_empty() => {
+                        course.past = past::show(store, wanted, outlet).await.into();
+                    }
+                    _ => drop(outlet),
+                }
                 course.run(heard).await
             }
             Input::Stdin => match replay::run(replayed, lines, clock).await {
@@ -260,6 +314,13 @@ pub async fn run(
         Some((_, Ok(output::Ended::ClosedPipe))) if !interrupted => Ok(Exit::Success),
         _ => Ok(exit),
     }
+}
+
+/// Whether lines are asked for that only an archive may have.
+fn reaches_back(options: &Options) -> bool {
+    options.input == Input::Targets
+        && options.since.is_some()
+        && options.history == crate::reader::History::All
 }
 
 /// What `--since` and `--until` say, and when they were said.
@@ -361,11 +422,43 @@ struct Course {
     bad_targets: usize,
     /// Jobs, inventories and ad-hoc targets whose instances are not known yet.
     unanswered: usize,
+    /// What came from the archive.
+    past: Past,
+    /// Whether instances that have ended were asked for, and not only because of the archive.
+    ended_asked: Ended,
+}
+
+/// What came from the archive.
+#[derive(Debug, Default)]
+struct Past {
+    seams: Arc<Seams>,
+    rows: u64,
+    completeness: Completeness,
+}
+
+impl From<Told> for Past {
+    fn from(told: Told) -> Self {
+        Self {
+            seams: Arc::new(told.seams),
+            rows: told.rows,
+            completeness: told.completeness,
+        }
+    }
 }
 
 struct Followee {
     instance: Arc<Instance>,
     ended: CancellationToken,
+    need: Need,
+}
+
+/// Whether it matters that an instance's files cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// It was asked for.
+    Asked,
+    /// It has ended, and only the archive was asked for what it wrote: the host may have more of it, or not.
+    MayHaveMore,
 }
 
 /// How many followers ended how, and what discovery found.
@@ -434,6 +527,8 @@ impl Course {
             tally: Tally::default(),
             bad_targets: 0,
             unanswered: 0,
+            past: Past::default(),
+            ended_asked: options.ended,
         }
     }
 
@@ -450,6 +545,8 @@ impl Course {
             range.ended(&zone).await;
         });
         let mut is_over = false;
+        let mut orphans_due = std::pin::pin!(tokio::time::sleep(ORPHANS_WAIT));
+        let mut orphans_wait = !self.past.seams.is_empty();
         while listening || !self.followers.is_empty() {
             tokio::select! {
                 event = heard.recv(), if listening => match event {
@@ -462,6 +559,21 @@ impl Course {
                     listening = false;
                     self.following.values().for_each(|followee| followee.ended.cancel());
                 }
+                () = &mut orphans_due, if orphans_wait => {
+                    orphans_wait = false;
+                    self.send_orphans(|_| true).await;
+                }
+            }
+            if orphans_wait && (self.unanswered == 0 || !listening) {
+                // Of the others the followers know what is there.
+                let followed: HashSet<Option<String>> = self
+                    .following
+                    .values()
+                    .map(|followee| followee.instance.label.task_id.clone())
+                    .collect();
+                self.send_orphans(|label| !followed.contains(&label.task_id))
+                    .await;
+                orphans_wait = !followed.is_empty();
             }
             // Where every host refuses us, nothing can come.
             if self.unanswered == 0
@@ -472,7 +584,31 @@ impl Course {
                 break;
             }
         }
+        self.send_orphans(|_| true).await;
         self.exit()
+    }
+
+    /// Shows the last that the archive has of instances whose files nobody goes on with.
+    async fn send_orphans(&self, is_orphan: impl Fn(&InstanceLabel) -> bool) {
+        if !self.past.seams.is_empty() {
+            self.sink(Arc::new(self.filter.clone()), TimeZone::UTC)
+                .orphans(|label, _| is_orphan(label))
+                .await;
+        }
+    }
+
+    fn sink(&self, filter: Arc<Filter>, zone: TimeZone) -> Sink {
+        Sink {
+            events: self.events.clone(),
+            sources: self.sources.clone(),
+            lines: LineSettings {
+                filter,
+                zone,
+                records: Records::OnArrival,
+            },
+            clock: self.clock,
+            seams: Arc::clone(&self.past.seams),
+        }
     }
 
     fn exit(&self) -> Exit {
@@ -484,15 +620,24 @@ impl Course {
             unreached,
             refused,
         } = self.tally;
-        if started == 0 {
+        let is_whole = self.past.completeness == Completeness::Whole;
+        if started == 0 && self.past.rows > 0 {
+            // The job no longer runs.
+            if is_whole && self.silent.is_empty() && self.bad_targets == 0 {
+                Exit::Success
+            } else {
+                Exit::Partial
+            }
+        } else if started == 0 {
             if self.silent.is_empty() {
                 Exit::NoMatch
             } else {
                 Exit::Unreachable
             }
-        } else if refused + unreached == started {
+        } else if refused + unreached == started && self.past.rows == 0 {
             Exit::Unreachable
-        } else if failed + refused + unreached + self.silent.len() + self.bad_targets > 0
+        } else if !is_whole
+            || failed + refused + unreached + self.silent.len() + self.bad_targets > 0
             || done < started
         {
             Exit::Partial
@@ -506,15 +651,27 @@ impl Course {
         match event {
             DiscoveryEvent::Added(instance) => {
                 let until = self.until;
-                if let Some(instance) = self.follow(instance, until)
+                if let Some(instance) = self.follow(instance, until, Need::Asked)
                     && instance.label.task_id.is_some()
                 {
                     self.talker.note(&format!("+ {}", instance.label.name()));
                 }
             }
             DiscoveryEvent::Past { instance, how } => {
+                let need = match self.ended_asked {
+                    Ended::Show => Need::Asked,
+                    Ended::LeaveOut => Need::MayHaveMore,
+                };
+                let task_id = instance.label.task_id.as_deref().unwrap_or_default();
+                if need == Need::MayHaveMore
+                    && self.past.seams.of_task(task_id) == OfTask::Everything
+                {
+                    return;
+                }
                 // What is left of it has an end, however long the others are followed.
-                if let Some(instance) = self.follow(instance, Until::End) {
+                if let Some(instance) = self.follow(instance, Until::End, need)
+                    && need == Need::Asked
+                {
                     let name = instance.label.name();
                     self.talker.note(&format!("{name} has ended: {how}"));
                 }
@@ -563,7 +720,7 @@ impl Course {
     }
 
     /// Follows an instance, unless it is left out or followed already.
-    fn follow(&mut self, instance: Instance, until: Until) -> Option<Arc<Instance>> {
+    fn follow(&mut self, instance: Instance, until: Until, need: Need) -> Option<Arc<Instance>> {
         if !self.selection.takes_instance(&instance.label)
             || self.following.contains_key(&instance.id)
         {
@@ -579,20 +736,17 @@ impl Course {
         let follower = Follower {
             instance: instance.clone(),
             transport,
-            sink: Sink {
-                events: self.events.clone(),
-                sources: self.sources.clone(),
-                lines: LineSettings {
-                    filter: Arc::new(self.filter.clone().within(self.range.span(&zone))),
-                    zone,
-                    records: Records::OnArrival,
-                },
-                clock: self.clock,
-            },
+            sink: self.sink(
+                Arc::new(self.filter.clone().within(self.range.span(&zone))),
+                zone,
+            ),
             selection: self.selection.clone(),
             history: self.history,
             until,
-            say: Arc::new(move |line| talker.say(&line)),
+            say: Arc::new(move |line| match need {
+                Need::Asked => talker.say(&line),
+                Need::MayHaveMore => talker.note(&line),
+            }),
             ended: ended.clone(),
         };
         self.tally.started += 1;
@@ -602,6 +756,7 @@ impl Course {
             Followee {
                 instance: Arc::clone(&instance),
                 ended,
+                need,
             },
         );
         self.followers
@@ -611,13 +766,8 @@ impl Course {
 
     /// The zone of timestamps that name none.
     fn zone(&self, instance: &Instance) -> TimeZone {
-        let of_cluster = || {
-            let cluster = self
-                .config
-                .clusters
-                .get(instance.label.key.as_ref()?.cluster())?;
-            parse_zone(cluster.timezone.as_deref()?).ok()
-        };
+        let of_cluster =
+            || past::zone_of_cluster(&self.config, instance.label.key.as_ref()?.cluster());
         self.timezone
             .clone()
             .or_else(of_cluster)
@@ -634,8 +784,13 @@ impl Course {
                 return;
             }
         };
-        let Some(Followee { instance, .. }) = self.following.remove(&id) else {
+        let Some(Followee { instance, need, .. }) = self.following.remove(&id) else {
             return;
+        };
+        let how = match how {
+            // That the host has nothing more of it is no failure.
+            Followed::Failed | Followed::Unreached if need == Need::MayHaveMore => Followed::Done,
+            how => how,
         };
         match how {
             Followed::Done => self.tally.done += 1,

@@ -22,7 +22,8 @@ const VARIABLE_PREFIX: &str = "TAILLL_";
 const NEVER: [&str; 4] = ["config", "help", "stdin", "version"];
 
 /// Flags whose key stands in a table of its own.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("archive", "archive, above all tables"),
     ("ssh-config", "[ssh] config"),
     ("ssh-command", "[ssh] command"),
 ];

@@ -39,6 +39,7 @@ pub enum State {
 #[derive(Debug, Clone, Default)]
 pub struct Status {
     states: BTreeMap<String, State>,
+    past: Option<String>,
 }
 
 impl Status {
@@ -50,6 +51,11 @@ impl Status {
     /// Notes how one is now. The name is what people call it: `node7`.
     pub fn set(&mut self, name: &str, state: State) {
         self.states.insert(name.to_string(), state);
+    }
+
+    /// Notes how far the archive has been read, or that it is no longer read.
+    pub fn set_past(&mut self, past: Option<String>) {
+        self.past = past;
     }
 
     /// Forgets one that is not followed any more.
@@ -64,6 +70,9 @@ impl Status {
 
     /// The line, or none where nothing is known.
     pub fn render(&self) -> Option<String> {
+        if let Some(past) = &self.past {
+            return Some(past.clone());
+        }
         if self.states.is_empty() {
             return None;
         }

@@ -258,7 +258,12 @@ mod tests {
             tokio::join!(connect("127.0.0.1", port, &route), listener.accept());
         socket.expect("a connection");
         assert_eq!(accepted.expect("it").1.ip().to_string(), "127.0.0.7");
-        drop(listener);
+        // A port that is taken and not listened on: nobody else can open it meanwhile.
+        let taken = tokio::net::TcpSocket::new_v4().expect("a socket");
+        taken
+            .bind(([127, 0, 0, 1], 0).into())
+            .expect("a port of its own");
+        let port = taken.local_addr().expect("its address").port();
         let error = connect("127.0.0.1", port, &Route::default())
             .await
             .expect_err("nobody listens");

@@ -158,6 +158,7 @@ fn follow(transport: &Transport, files: Files, how: How) -> Follow {
                 records: Records::OnArrival,
             },
             clock: Clock::start(),
+            seams: Arc::default(),
         },
         selection: Arc::new(FileSelection::default()),
         history: how.history,
@@ -241,6 +242,7 @@ impl View {
             }
             Event::Lines(batch) => batch.source,
             Event::CaughtUp(id) | Event::Mark(id, _) | Event::Closed(id) => *id,
+            Event::Past(_) | Event::PastOver => panic!("{event:?}"),
         };
         let progress = self.sources.get_mut(&id).expect("a source that was opened");
         assert_ne!(progress.state, State::Closed, "after its end: {event:?}");
@@ -255,7 +257,7 @@ impl View {
             });
         };
         match event {
-            Event::Opened(..) => {}
+            Event::Opened(..) | Event::Past(_) | Event::PastOver => {}
             Event::CaughtUp(_) => {
                 assert_eq!(
                     progress.state,

@@ -170,6 +170,7 @@ impl Bench {
                     records: Records::OnArrival,
                 },
                 clock: Clock::start(),
+                seams: Arc::default(),
             },
             selection: Arc::new(FileSelection::default()),
             history,
@@ -189,7 +190,8 @@ impl Bench {
                 }
                 Event::Mark(_, Mark::Note(text)) => shown.notes.push(text),
                 Event::Mark(_, mark) => panic!("{mark:?}"),
-                Event::Opened(..) | Event::CaughtUp(_) | Event::Closed(_) => {}
+                Event::Opened(..) | Event::CaughtUp(_) | Event::Closed(_) | Event::PastOver => {}
+                Event::Past(batches) => panic!("{batches:?}"),
             }
         }
         assert_eq!(task.await.unwrap(), Followed::Done);

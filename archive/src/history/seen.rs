@@ -11,6 +11,11 @@ const MAX_RANGES: usize = 4096;
 pub(super) struct Seen(Vec<Range<u64>>);
 
 impl Seen {
+    /// Where the first one begins.
+    pub(super) fn start(&self) -> Option<u64> {
+        self.0.first().map(|first| first.start)
+    }
+
     /// Where the last one ends.
     pub(super) fn end(&self) -> Option<u64> {
         self.0.last().map(|last| last.end)

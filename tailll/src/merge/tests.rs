@@ -274,6 +274,30 @@ fn history_is_held_until_complete() {
 }
 
 #[test]
+fn lines_of_the_archive_wait_for_nothing_and_history_is_gathered_behind_them() {
+    let mut bench = Bench::new(Order::Time, MERGE_BYTES);
+    bench.push(Event::Past(Vec::new()));
+    bench.push(Event::Opened(SourceId(0), source(0)));
+    bench.push(Event::Opened(SourceId(1), source(1)));
+    bench.lines(0, &[-900, -700], Age::History);
+    bench.lines(1, &[-800], Age::History);
+    assert_eq!(bench.gone(), "0:-900 1:-800 0:-700");
+    bench.push(Event::Closed(SourceId(0)));
+    bench.push(Event::Closed(SourceId(1)));
+    bench.push(Event::PastOver);
+    assert_eq!(bench.gone(), "closed 1 closed 0");
+    bench.push(Event::Opened(SourceId(2), source(2)));
+    bench.push(Event::Opened(SourceId(3), source(3)));
+    bench.lines(2, &[-500], Age::History);
+    bench.push(Event::CaughtUp(SourceId(2)));
+    assert_eq!(bench.gone(), "");
+    bench.now_ms = 300;
+    bench.lines(3, &[-600], Age::History);
+    bench.push(Event::CaughtUp(SourceId(3)));
+    assert_eq!(bench.gone(), "3:-600 2:-500");
+}
+
+#[test]
 fn history_is_not_held_for_ever() {
     let mut bench = Bench::new(Order::Time, MERGE_BYTES);
     for id in 0..2 {
