@@ -239,15 +239,17 @@ async fn openssh_that_allows_two_sessions() {
 async fn the_systems_client() {
     let by = By::Program("ssh -o IdentityAgent=none");
     let (rig, sshd, login) = openssh_by(Settings::default(), Path::new("/bin/bash"), by);
+    let logins = || sshd.log().matches("Accepted publickey").count();
     rig.check().await;
     rig.denied().await;
     rig.listing_of_very_many().await;
+    let before = logins();
     drop(rig.thirty_files_at_once().await);
+    let during = logins() - before;
     rig.finish().await;
-    // Nine sessions on a connection: thirty files and who lists are four, and a few more while sessions end, which takes its time
-    // on a busy machine. Without sharing there would be a login for each of over thirty sessions.
-    let logins = sshd.log().matches("Accepted publickey").count();
-    assert!((4..=20).contains(&logins), "{logins}");
+    // Nine sessions on a connection: thirty files and who lists are four, and more while former sessions end, which takes its time on
+    // a busy machine. Without sharing there would be a login for each of the thirty.
+    assert!(during < 30, "{during} logins");
     drop((login, sshd));
 }
 
