@@ -39,7 +39,9 @@ use crate::palette::{Palette, PaletteSettings};
 use crate::prefix::Prefixes;
 use crate::source::{FileLabel, Source, SourceId};
 use crate::stamp::{StampForm, Stamps};
-use crate::styled::{Codes, Growing as _, Painted, Painter, Span, Style, Styled, overlay};
+use crate::styled::{
+    Codes, Growing as _, Painted, Painter, Span, Style, Styled, append_text, overlay,
+};
 use crate::template::{Filling, Template, push_stamp};
 
 /// `--output`.
@@ -620,13 +622,6 @@ fn bytes_of<'a>(run: &Run<'a>, line: &Line) -> &'a [u8] {
     run.bytes
         .get(start..start + line.len as usize)
         .unwrap_or_default()
-}
-
-fn append_text(stream: StreamKind, bytes: &[u8], to: &mut Vec<u8>) {
-    match stream {
-        StreamKind::Terminal => escape::append(bytes, to),
-        StreamKind::Pipe => to.extend_from_slice(bytes),
-    }
 }
 
 fn append_styled(bytes: &[u8], style: &[u8], colors: Colors, to: &mut Vec<u8>) {

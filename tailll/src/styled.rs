@@ -301,8 +301,9 @@ impl Painter<'_> {
     }
 }
 
+/// Appends text as a terminal may have it, or as it is.
 #[inline]
-fn append_text(stream: StreamKind, bytes: &[u8], to: &mut Vec<u8>) {
+pub(crate) fn append_text(stream: StreamKind, bytes: &[u8], to: &mut Vec<u8>) {
     match stream {
         StreamKind::Terminal => escape::append(bytes, to),
         StreamKind::Pipe => to.extend_from_slice(bytes),
