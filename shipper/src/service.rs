@@ -262,7 +262,7 @@ pub async fn once(
         }
         progress(service.progress());
         let agent = service.agent();
-        let rests = !agent.has_doubts() && !agent.wants_scan();
+        let rests = !agent.has_doubts() && !agent.wants_scan() && !service.wants_agent;
         if (scanned, flushed) == (Scanned::All, Flushed::All) && rests {
             break;
         }

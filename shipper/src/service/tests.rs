@@ -311,3 +311,22 @@ async fn once_does_not_end_well_before_it_has_looked_at_all_files() {
     assert_eq!(ended.expect("no panic").expect("ended"), Ended::Shipped);
     host.check(&[host.read("a.log")]).await;
 }
+
+#[tokio::test]
+async fn once_takes_files_whose_job_can_only_be_guessed() {
+    let more = "[mesos]\nwork_dir = \"/var/lib/mesos\"";
+    let host = Host::with("ndjson", more, |config| {
+        let folder = config.state.folder.parent().expect("a folder");
+        config.mesos.as_mut().expect("given").work_dir = folder.join("mesos");
+    });
+    let work_dir = host.folder.path().join("mesos");
+    let agent = host.start().await;
+    let executor = "thermos-web-prod-hello-3-0a28153e-f0a1-42df-8287-fa4607dcdf26";
+    let run = format!("slaves/S/frameworks/F/executors/{executor}/runs/c1");
+    fs::create_dir_all(work_dir.join(&run)).expect("made");
+    fs::write(work_dir.join(&run).join("stdout"), "line\n").expect("written");
+    let (outside, _) = outside(&host, &agent);
+    let ended = once(agent, outside, CancellationToken::new(), |_| {}).await;
+    assert_eq!(ended.expect("ended"), Ended::Shipped);
+    host.check(&["line\n".to_owned()]).await;
+}
