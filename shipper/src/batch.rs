@@ -14,7 +14,7 @@ use rustix::fs::SeekFrom;
 
 use crate::beneath;
 use crate::file_id::FileStat;
-use crate::log::{Crc, Log, LogKey, Loss, Phase, Sample, Seen, TAIL_BYTES};
+use crate::log::{Crc, Log, LogKey, Loss, Phase, SAMPLE_BYTES, Sample, Seen};
 use crate::makers::Makers;
 use crate::objects::{Objects, ObjectsError};
 use crate::rows::{FileFacts, Reading, RowMaker, RowState};
@@ -422,7 +422,7 @@ fn sampled(file: &File, sample: &Sample, end: u64) -> Option<Vec<u8>> {
 
 /// Whether these bytes end at `end`.
 fn has_bytes(file: &File, bytes: &[u8], end: u64) -> bool {
-    let mut there = [0; TAIL_BYTES];
+    let mut there = [0; SAMPLE_BYTES];
     let there = &mut there[..bytes.len()];
     let Some(start) = end.checked_sub(bytes.len() as u64) else {
         return false;
@@ -551,7 +551,7 @@ impl Taken {
     /// a file that is truncated while it is read gives a mixture.
     fn holds(&self, file: &File, at: u64, bytes: &[u8]) -> bool {
         if at == 0 {
-            let first = &bytes[..bytes.len().min(TAIL_BYTES)];
+            let first = &bytes[..bytes.len().min(SAMPLE_BYTES)];
             has_bytes(file, first, first.len() as u64)
         } else {
             has_bytes(file, &self.last, at) && has_bytes(file, &self.first, self.first.len() as u64)
@@ -561,9 +561,9 @@ impl Taken {
     /// Bytes were pushed from `at` on, and rows reach to `offset` now.
     fn pushed(&mut self, at: u64, bytes: &[u8], offset: u64) {
         if at == 0 {
-            self.first = bytes[..bytes.len().min(TAIL_BYTES)].to_vec();
+            self.first = bytes[..bytes.len().min(SAMPLE_BYTES)].to_vec();
         }
-        self.last = bytes[bytes.len().saturating_sub(TAIL_BYTES)..].to_vec();
+        self.last = bytes[bytes.len().saturating_sub(SAMPLE_BYTES)..].to_vec();
         if offset > at {
             self.take_carry();
             let (rows, rest) = bytes.split_at(((offset - at) as usize).min(bytes.len()));
@@ -604,12 +604,12 @@ impl Taken {
     fn take(&mut self, bytes: &[u8]) {
         self.crc.update(bytes);
         if self.start == Start::Known {
-            let wanted = TAIL_BYTES - self.head.len();
+            let wanted = SAMPLE_BYTES - self.head.len();
             self.head
                 .extend_from_slice(&bytes[..bytes.len().min(wanted)]);
         }
-        let new = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
-        let keep = TAIL_BYTES - new.len();
+        let new = &bytes[bytes.len().saturating_sub(SAMPLE_BYTES)..];
+        let keep = SAMPLE_BYTES - new.len();
         let cut = self.tail.len().saturating_sub(keep);
         self.tail.drain(..cut);
         self.tail.extend_from_slice(new);
@@ -647,7 +647,7 @@ mod tests {
         whole.take(&bytes);
         let seen = whole.finish();
         assert_eq!(steps.finish(), seen);
-        assert_eq!(seen.head, Sample::of(&bytes[..TAIL_BYTES]));
+        assert_eq!(seen.head, Sample::of(&bytes[..SAMPLE_BYTES]));
         assert_eq!(seen.tail, Sample::of(&bytes));
     }
 

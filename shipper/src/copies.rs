@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use crate::batch::is_still;
+use crate::file_id::FileStat;
 use crate::log::{Log, Seen};
 
 /// How much of a copy is read at a time, in bytes.
@@ -45,10 +46,17 @@ pub fn begins_with(file: &File, size: u64, log: &Log) -> io::Result<bool> {
     Ok(digest.state() == Some(crc))
 }
 
-/// Whether two files may be a log and its copy by where they lie: in one folder, of one task.
+/// Whether a file can be a copy of another one that was emptied after it was made: nobody has written to it since.
+pub fn is_before(copy: &FileStat, emptied: &FileStat) -> bool {
+    copy.mtime_ns <= emptied.mtime_ns
+}
+
+/// Whether two files may be a log and its copy by where they lie: in one folder, of one task, and the log under its own name,
+/// which it keeps when it is emptied.
 pub fn are_near(one: &Log, other: &crate::spool::Description) -> bool {
     let (a, b) = (&one.description.origin, &other.origin);
     one.description.path.parent() == other.path.parent()
+        && one.description.path != other.path
         && one.description.cluster == other.cluster
         && (&a.role, &a.env, &a.job, a.instance, &a.task_id)
             == (&b.role, &b.env, &b.job, b.instance, &b.task_id)

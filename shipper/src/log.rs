@@ -10,9 +10,9 @@ use crate::file_id::Src;
 use crate::rows::RowState;
 use crate::spool::Description;
 
-/// How many bytes at the start of the file, and before the offset, are remembered, to see that the file is still the one that was
-/// read, in bytes.
-pub const TAIL_BYTES: usize = 64;
+/// How much at the start of the file, and before the offset, is known again, to see that the file is still the one that was read,
+/// in bytes. A banner or a stack trace that a program writes at each start must not fill it.
+pub const SAMPLE_BYTES: usize = 4096;
 
 /// Which log: a file and how often it was truncated before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,11 +104,11 @@ pub struct Seen {
 /// How much of its digest a sample keeps, in bytes.
 const SAMPLE_DIGEST_BYTES: usize = 16;
 
-/// Up to [`TAIL_BYTES`] bytes of a log, to know them again. Only their digest is kept: what a rule of `[[redact]]` masks must not
+/// Up to [`SAMPLE_BYTES`] bytes of a log, to know them again. Only their digest is kept: what a rule of `[[redact]]` masks must not
 /// lie in the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sample {
-    len: u8,
+    len: u16,
     digest: [u8; SAMPLE_DIGEST_BYTES],
 }
 
@@ -117,11 +117,11 @@ pub struct Sample {
 pub struct Crc(Option<Digest>);
 
 impl Sample {
-    /// Of these bytes; of the last [`TAIL_BYTES`], if there are more.
+    /// Of these bytes; of the last [`SAMPLE_BYTES`], if there are more.
     pub fn of(bytes: &[u8]) -> Self {
-        let bytes = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+        let bytes = &bytes[bytes.len().saturating_sub(SAMPLE_BYTES)..];
         let mut sample = Self {
-            len: bytes.len() as u8,
+            len: bytes.len() as u16,
             ..Self::default()
         };
         if !bytes.is_empty() {
@@ -147,7 +147,7 @@ impl Sample {
     pub fn to_bytes(self) -> Vec<u8> {
         match self.len {
             0 => Vec::new(),
-            len => std::iter::once(len).chain(self.digest).collect(),
+            len => [&len.to_le_bytes()[..], &self.digest].concat(),
         }
     }
 
@@ -155,11 +155,16 @@ impl Sample {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [] => Some(Self::default()),
-            [len, digest @ ..] if (1..=TAIL_BYTES).contains(&usize::from(*len)) => Some(Self {
-                len: *len,
-                digest: digest.try_into().ok()?,
-            }),
-            _ => None,
+            [low, high, digest @ ..] => {
+                let len = u16::from_le_bytes([*low, *high]);
+                (1..=SAMPLE_BYTES)
+                    .contains(&usize::from(len))
+                    .then_some(Self {
+                        len,
+                        digest: digest.try_into().ok()?,
+                    })
+            }
+            [_] => None,
         }
     }
 }
@@ -325,10 +330,10 @@ mod tests {
         let kept = sample.to_bytes();
         assert_eq!(Sample::from_bytes(&kept), Some(sample));
         assert!(!kept.windows(4).any(|window| window == b"fish"));
-        let long = [7; 3 * TAIL_BYTES];
-        assert_eq!(Sample::of(&long), Sample::of(&long[..TAIL_BYTES]));
+        let long = [7; 3 * SAMPLE_BYTES];
+        assert_eq!(Sample::of(&long), Sample::of(&long[..SAMPLE_BYTES]));
         assert!(Sample::of(b"").is_empty() && Sample::of(b"").to_bytes().is_empty());
-        for garbled in [&kept[1..], &kept[..9], &[0; 17], &[65; 17]] {
+        for garbled in [&kept[1..], &kept[..9], &kept[..1], &[0; 18], &[17; 18]] {
             assert_eq!(Sample::from_bytes(garbled), None, "{garbled:?}");
         }
     }

@@ -41,7 +41,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, Mark};
 use crate::config::Config;
 use crate::fetch::{Fetcher, Unfetched, again, listing_may_pass};
 use crate::file_id::{FileId, Src};
-use crate::log::{Log, LogKey, Loss, Phase, Sample, Seen, TAIL_BYTES};
+use crate::log::{Log, LogKey, Loss, Phase, SAMPLE_BYTES, Sample, Seen};
 use crate::row_time::{MAX_BEFORE_BIRTH_NS, MAX_BEHIND_NEWEST_NS, TimeState};
 use crate::rows::{Head, Place, RowState};
 use crate::rules::Certainty;
@@ -556,9 +556,9 @@ fn tail(row: &OwnedRow) -> Vec<u8> {
         Some(2) => b"\r\n",
         _ => return Vec::new(),
     };
-    let mut tail = line[line.len().saturating_sub(TAIL_BYTES)..].to_vec();
+    let mut tail = line[line.len().saturating_sub(SAMPLE_BYTES)..].to_vec();
     tail.extend_from_slice(end);
-    tail.drain(..tail.len().saturating_sub(TAIL_BYTES));
+    tail.drain(..tail.len().saturating_sub(SAMPLE_BYTES));
     tail
 }
 

@@ -46,11 +46,22 @@ impl Recorded {
     }
 }
 
+/// What programs write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lines {
+    /// Lines that differ, as a rule.
+    #[default]
+    Varied,
+    /// The same few lines again and again: what one file begins or ends with, others do too.
+    Alike,
+}
+
 /// The jobs of one host.
 #[derive(Debug)]
 pub struct Sandboxes {
     root: PathBuf,
     rng: Rng,
+    lines: Lines,
     clock: u64,
     next: u64,
     live: Vec<PathBuf>,
@@ -65,11 +76,18 @@ impl Sandboxes {
         Ok(Self {
             root: root.to_owned(),
             rng: Rng::new(seed),
+            lines: Lines::default(),
             clock: 1_790_000_000,
             next: 0,
             live: Vec::new(),
             files: BTreeMap::new(),
         })
+    }
+
+    /// The same, where programs write such lines.
+    #[must_use]
+    pub fn with_lines(self, lines: Lines) -> Self {
+        Self { lines, ..self }
     }
 
     /// One thing happens.
@@ -198,7 +216,12 @@ impl Sandboxes {
     fn line(&mut self, into: &mut Vec<u8>) {
         self.clock += self.rng.below(40);
         let second = self.clock;
-        match self.rng.below(12) {
+        let kinds = match self.lines {
+            Lines::Varied => 12,
+            Lines::Alike if self.rng.one_in(8) => 12,
+            Lines::Alike => 4,
+        };
+        match self.rng.below(kinds) {
             0 => into.extend_from_slice(b"\n"),
             1 => into.extend_from_slice(b"\tat com.example.Main.run(Main.java:12)\n"),
             2 => into.extend_from_slice(b"bytes \xff\xfe\x00 that are no text\n"),

@@ -93,7 +93,11 @@ impl Shipped {
                             let misfit = rows.iter().find(|row| {
                                 !row.flags.contains(Flags::GAP) && !row_says(row, content)
                             });
-                            misfit.map(|row| (row.off, row.len, row.flags.0))
+                            misfit.map(|row| {
+                                let there = content.get(row.off as usize..).unwrap_or_default();
+                                let says = row.line.as_deref().unwrap_or_default();
+                                (row.off, row.len, row.flags.0, start_of(says), start_of(there))
+                            })
                         })
                         .collect();
                     let shape: Vec<_> = rows
@@ -102,7 +106,7 @@ impl Shipped {
                         .collect();
                     format!(
                         "{src} epoch {epoch}: what its rows say was in none of the file's epochs from {next_epoch} on, of \
-                         {sizes:?} bytes; the first rows that differ: {misfits:?}; all rows: {shape:?}"
+                         {sizes:?} bytes; the first rows that differ, what they say and what was there: {misfits:?}; all rows: {shape:?}"
                     )
                 })?;
                 next_epoch = at + 1;
@@ -169,6 +173,11 @@ impl Shipped {
             .unwrap_or(0)
             .min(content.len() as u64)
     }
+}
+
+/// The first bytes, to be looked at.
+fn start_of(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(60)].escape_ascii().to_string()
 }
 
 /// Whether rows tile the file: no byte twice, none left out.

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use archive::Store;
 use archive::store::dir::DirStore;
 use e2e::faulty_store::{FaultPlan, FaultyStore};
-use e2e::sandboxes::Sandboxes;
+use e2e::sandboxes::{Lines, Sandboxes};
 use e2e::shipped::{Compared, Shipped};
 use e2e::shipper_toml::ShipperToml;
 use e2e::writers::Rng;
@@ -33,6 +33,9 @@ const SEEDS: u64 = 40;
 
 /// How much happens in one story, in steps.
 const STEPS: u64 = 220;
+
+/// The most that happens between two steps of the agent, in steps of the world.
+const BURST_STEPS: u64 = 40;
 
 /// How often the end of a story is looked at before it counts as one that does not end.
 const MAX_ROUNDS: usize = 60;
@@ -216,7 +219,13 @@ async fn upload(agent: &mut Agent, store: &dyn Store) -> Result<Result<(), Agent
 /// Tells one story, and how it ended.
 async fn story(seed: u64) -> Result<(Compared, u64)> {
     let root = tempfile::tempdir()?;
-    let mut world = Sandboxes::new(&root.path().join("jobs"), seed)?;
+    // In every other pair of stories, in both encodings.
+    let lines = if seed % 4 < 2 {
+        Lines::Varied
+    } else {
+        Lines::Alike
+    };
+    let mut world = Sandboxes::new(&root.path().join("jobs"), seed)?.with_lines(lines);
     let inner: Arc<dyn Store> = Arc::new(DirStore::new(root.path().join("archive")));
     let store = Arc::new(FaultyStore::new(inner.clone(), seed, FaultPlan::all(60)));
     let mut host = Host {
@@ -229,7 +238,13 @@ async fn story(seed: u64) -> Result<(Compared, u64)> {
     };
     for _ in 0..STEPS {
         if host.rng.one_in(2) {
-            world.step()?;
+            let steps = match host.rng.below(12) {
+                0 => host.rng.range(1, BURST_STEPS),
+                _ => 1,
+            };
+            for _ in 0..steps {
+                world.step()?;
+            }
         } else {
             host.act(&mut world).await?;
         }

@@ -106,12 +106,18 @@ impl Agent {
         for (src, key) in copies {
             // Two copies of one log: the first is its end, the other one a file.
             let taken = self.logs.get(&key).is_none_or(|log| log.source != key.src);
-            let begins = || {
-                let held = &self.held[&src];
-                let size = held.pin.stat()?.size;
-                copies::begins_with(&held.pin.open()?, size, &self.logs[&key])
+            let is_copy = || {
+                let (Some(held), Some(emptied)) = (self.held.get(&src), self.held.get(&key.src))
+                else {
+                    return Ok(false);
+                };
+                let stat = held.pin.stat()?;
+                if !copies::is_before(&stat, &emptied.pin.stat()?) {
+                    return Ok(false);
+                }
+                copies::begins_with(&held.pin.open()?, stat.size, &self.logs[&key])
             };
-            if taken || !begins().unwrap_or(false) {
+            if taken || !is_copy().unwrap_or(false) {
                 own.push(src);
                 continue;
             }

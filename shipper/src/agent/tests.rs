@@ -538,7 +538,7 @@ async fn a_copy_is_made_anew_once_most_of_it_is_planned() {
     let [small] = &names(&side)[..] else {
         panic!("one side copy")
     };
-    let from = host.read("a.log").len() - "more\n".len() - 64;
+    let from = host.read("a.log").len() - "more\n".len() - crate::log::SAMPLE_BYTES;
     assert!(
         small.contains(&format!("~1~{from}~")),
         "{small} from {from}"
@@ -665,4 +665,48 @@ async fn what_is_written_after_a_truncation_is_not_taken_for_what_was_there() {
         "short\n".to_owned(),
     ];
     host.check(&expected).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_rewritten_between_the_same_banner_and_the_same_end_is_another_epoch() {
+    let host = Host::new("ndjson");
+    let written = |pid: u32| {
+        let banner = "a program that says the same whenever it starts, at some length\n";
+        let trace = "\tat com.example.Main.run(Main.java:12)\n".repeat(9);
+        format!("{banner}pid {pid}\n{trace}")
+    };
+    host.append("a.log", &written(100));
+    let mut agent = host.start().await;
+    host.ship(&mut agent, |_| true).await;
+    truncate(&host, "a.log");
+    host.append("a.log", &format!("{}more\n", written(200)));
+    host.ship(&mut agent, |_| true).await;
+    host.check(&[written(100), format!("{}more\n", written(200))])
+        .await;
+}
+
+#[tokio::test]
+async fn a_new_file_that_begins_like_a_truncated_one_is_not_its_copy() {
+    let host = Host::new("ndjson");
+    host.append("a.log", "started\n");
+    let mut agent = host.start().await;
+    host.ship(&mut agent, |_| true).await;
+    // Emptied, renamed, and made anew, all between two scans.
+    truncate(&host, "a.log");
+    fs::rename(host.path("a.log"), host.path("a.1.log")).expect("renamed");
+    host.append("a.log", "started\nsomething else\n");
+    host.ship(&mut agent, |_| true).await;
+    host.check(&[
+        "started\n".to_owned(),
+        "started\nsomething else\n".to_owned(),
+    ])
+    .await;
+    // Another one, beside one that keeps its name: it was written to after that was emptied.
+    truncate(&host, "a.log");
+    std::thread::sleep(Duration::from_millis(20));
+    host.append("b.log", "started\nsomething else\nand more\n");
+    host.ship(&mut agent, |_| true).await;
+    let contents: Vec<_> = host.contents().await.into_values().collect();
+    assert!(contents.contains(&b"started\nsomething else\nand more\n".to_vec()));
+    assert_eq!(agent.take_counts().copies, 0);
 }

@@ -18,7 +18,7 @@ use super::{Hold, Pin, Spool, SpoolError, lock};
 use crate::batch::is_still;
 use crate::beneath;
 use crate::file_id::{FileId, Src};
-use crate::log::{Log, LogKey, TAIL_BYTES};
+use crate::log::{Log, LogKey, SAMPLE_BYTES};
 
 /// The folder of side copies, below a folder of the spool.
 pub const SIDE: &str = "side";
@@ -170,7 +170,7 @@ impl SideCopy {
 /// Whether two files have the same bytes before `at`, and at their start if one of them has all from there.
 fn agree(one: &File, other: &File, from: u64, at: u64) -> io::Result<bool> {
     let same = |start: u64, end: u64| {
-        let (mut a, mut b) = ([0; TAIL_BYTES], [0; TAIL_BYTES]);
+        let (mut a, mut b) = ([0; SAMPLE_BYTES], [0; SAMPLE_BYTES]);
         let len = (end - start) as usize;
         one.read_exact_at(&mut a[..len], start)?;
         match other.read_exact_at(&mut b[..len], start) {
@@ -179,7 +179,7 @@ fn agree(one: &File, other: &File, from: u64, at: u64) -> io::Result<bool> {
             Ok(()) => Ok(a == b),
         }
     };
-    let tail = TAIL_BYTES as u64;
+    let tail = SAMPLE_BYTES as u64;
     if !same(at.saturating_sub(tail).max(from), at)? {
         return Ok(false);
     }
@@ -300,7 +300,7 @@ fn begin(path: &Path, log: &Log, file: &File) -> io::Result<Option<FileId>> {
         .open(path)?;
     let head = log.seen.head.len() as u64;
     for range in [0..head, first_copied(log)..log.offset] {
-        let mut bytes = [0; TAIL_BYTES];
+        let mut bytes = [0; SAMPLE_BYTES];
         let bytes = &mut bytes[..(range.end - range.start) as usize];
         match file.read_exact_at(bytes, range.start) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
