@@ -137,9 +137,15 @@ impl Sandboxes {
             bytes.truncate(cut);
         }
         let path = folder.join(name);
+        let is_new = !path.exists();
         let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
         file.write_all(&bytes)?;
-        self.record(&file)?
+        let record = if is_new {
+            self.record_new(&file)?
+        } else {
+            self.record(&file)?
+        };
+        record
             .epochs
             .last_mut()
             .context("an epoch")?
@@ -175,7 +181,7 @@ impl Sandboxes {
         };
         let mut copy = File::create(to)?;
         copy.write_all(&bytes)?;
-        let copy = self.record(&copy)?;
+        let copy = self.record_new(&copy)?;
         copy.epochs = vec![bytes];
         copy.copy_of = Some((id, epoch));
         self.empty(&original)?;
@@ -203,13 +209,21 @@ impl Sandboxes {
 
     fn record(&mut self, file: &File) -> Result<&mut Recorded> {
         let id = beneath::stat(file)?.id;
-        Ok(self.files.entry(id).or_insert_with(|| Recorded {
+        self.files.get_mut(&id).context("a file that was recorded")
+    }
+
+    /// Of a file that was just made. One before it with the same inode, born in the same tick of the system's clock, was removed
+    /// before anybody could hold it.
+    fn record_new(&mut self, file: &File) -> Result<&mut Recorded> {
+        let id = beneath::stat(file)?.id;
+        let new = Recorded {
             id,
             epochs: vec![Vec::new()],
             copy_of: None,
             discovered: false,
             read_ahead: BTreeMap::new(),
-        }))
+        };
+        Ok(self.files.entry(id).insert_entry(new).into_mut())
     }
 
     /// A line of one of the kinds that logs have.
