@@ -39,7 +39,7 @@ check-macos:
 bench:
 	scripts/test-packages.sh bench
 	cargo bench --workspace
-	cargo build --release -p tailll --bin tailll -p shipper --bin shipper -p e2e --bin bench
+	cargo build --release -p tailll --bin tailll -p shipper --bin shipper -p queries --bin queries -p e2e --bin bench
 	cargo run --release -q -p e2e --bin bench -- $(ARGS)
 
 doc:

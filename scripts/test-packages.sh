@@ -2,7 +2,7 @@
 # Sees to it that the programs which the tests drive are installed: test-packages.sh [bench]
 # Installs what is missing with apt-get as root or by sudo without a password; otherwise says what is missing and fails,
 # so that no test is left out in silence. Starts no service and leaves existing ones as they are. For the benches tailspin is
-# built as well, into the build's folder.
+# built as well, into the build's folder, and DuckDB for Python is put beside the other Python packages.
 # Python packages (thrift, and moto with what it needs) are put into a folder of their own beside Cargo's results, or into
 # $TAILLL_TEST_PYTHON, by pip with whatever index pip is told to use; nothing is asked for once they are there.
 set -eu
@@ -10,7 +10,7 @@ set -eu
 # program:package
 wanted='sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client ssh-agent:openssh-client busybox:busybox
     tcsh:tcsh dash:dash bash:bash ps:procps script:bsdutils python3:python3 sudo:sudo'
-thrift=0.25.0
+thrift=0.25.0 duckdb=2.0.1
 python_folder=${TAILLL_TEST_PYTHON:-${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/test-python}
 moto_list=$(dirname "$0")/../tests/moto/requirements.txt
 have_thrift() { [ -d "$python_folder/thrift-$thrift.dist-info" ] && [ -d "$python_folder/thrift" ]; }
@@ -41,9 +41,12 @@ look() {
     done
 }
 
-# Builds tailspin where the benches look for it, and ends well: without it one figure is missing, and the bench says so.
-tailspin() {
+# Gets tailspin and DuckDB where the benches look for them, and ends well: without them figures are missing, and the bench says so.
+peers() {
     [ "$what" = bench ] || exit 0
+    [ -d "$python_folder/duckdb/duckdb-$duckdb.dist-info" ] ||
+        python3 -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$python_folder/duckdb" "duckdb==$duckdb" >&2 ||
+        echo 'DuckDB could not be installed; its figures will be missing' >&2
     root=$(cd "$(dirname "$0")/.." && pwd)
     tools=${CARGO_TARGET_DIR-$root/target}/tools
     [ -x "$tools/bin/tspin" ] || command -v tspin >/dev/null 2>&1 ||
@@ -87,7 +90,7 @@ put_thrift() {
 }
 
 look
-[ -n "$packages" ] || { python_packages; tailspin; }
+[ -n "$packages" ] || { python_packages; peers; }
 
 command="apt-get install -y --no-install-recommends $packages"
 if ! command -v apt-get >/dev/null 2>&1; then
@@ -108,7 +111,7 @@ if [ "$as" != none ]; then
     $as $quiet apt-get update -qq >&2 || echo 'apt-get update failed; trying with the old lists' >&2
     $as $quiet $command >&2 || echo 'apt-get install failed' >&2
     look
-    [ -n "$packages" ] || { python_packages; tailspin; }
+    [ -n "$packages" ] || { python_packages; peers; }
 fi
 
 echo "missing for the tests:$programs" >&2

@@ -2,9 +2,10 @@
 //! ratios of one run mean something.
 //!
 //! ```text
-//! cargo run --release -p e2e --bin bench -- [throughput] [latency] [memory] [start] [breaks] [render] [ship]
+//! cargo run --release -p e2e --bin bench -- [throughput] [latency] [memory] [start] [breaks] [render] [ship] [ask]
 //! ```
 
+mod ask;
 mod breaks;
 mod latency;
 mod memory;
@@ -40,6 +41,9 @@ struct Arguments {
     /// What `ship` catches up on, in MB.
     #[arg(long, default_value_t = 1000)]
     ship_megabytes: usize,
+    /// The logs that `ask` asks about, in MB.
+    #[arg(long, default_value_t = 1000)]
+    ask_megabytes: usize,
     /// Which of the tools to run.
     #[arg(long, value_enum, default_value_t = Tools::All)]
     tools: Tools,
@@ -61,6 +65,8 @@ enum Bench {
     Render,
     /// The agent: speed, memory, idle files, time to the archive.
     Ship,
+    /// Questions to an archive, beside DuckDB.
+    Ask,
 }
 
 /// Which tools run.
@@ -104,6 +110,7 @@ fn main() -> ExitCode {
             Bench::Breaks => breaks::run(tools),
             Bench::Render => render::run(tools, arguments.rounds, arguments.render_megabytes),
             Bench::Ship => ship::run(arguments.rounds, arguments.ship_megabytes),
+            Bench::Ask => ask::run(arguments.rounds, arguments.ask_megabytes),
         };
         if let Err(error) = result {
             say(&format!("{bench:?} failed: {error:#}"));
