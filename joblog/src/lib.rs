@@ -25,6 +25,7 @@
 //! # Ok::<(), joblog::JobKeyError>(())
 //! ```
 
+pub mod causes;
 pub mod instances;
 pub mod job_key;
 pub mod json;

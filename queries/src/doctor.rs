@@ -7,8 +7,8 @@ use archive::{Encoding, Hour, Store};
 use crate::catalogue::Catalogue;
 use crate::ddl::encoding_word;
 use crate::escape::plain;
-use crate::exit::chain;
 use crate::survey::{self, ClusterSurvey, Extent};
+use joblog::causes::chain;
 
 /// Queries of the catalogue whose good answer is no row.
 pub const CHECKS: [&str; 3] = ["doctor", "duplicates", "gaps"];

@@ -246,7 +246,7 @@ impl From<athena::RunError> for RunError {
                 ..Stats::default()
             },
             source: std::error::Error::source(&error)
-                .map(|source| crate::exit::chain(source).into()),
+                .map(|source| joblog::causes::chain(source).into()),
         }
     }
 }
@@ -275,7 +275,7 @@ impl From<crate::embedded::RunError> for RunError {
             hint: hint.map(str::to_owned),
             stats: Stats::default(),
             source: std::error::Error::source(&error)
-                .map(|source| crate::exit::chain(source).into()),
+                .map(|source| joblog::causes::chain(source).into()),
         }
     }
 }
@@ -284,7 +284,7 @@ impl From<PublishError> for RunError {
     fn from(error: PublishError) -> Self {
         Self {
             source: std::error::Error::source(&error)
-                .map(|source| crate::exit::chain(source).into()),
+                .map(|source| joblog::causes::chain(source).into()),
             ..Self::new(RunFailure::Failed, error)
         }
     }

@@ -90,24 +90,10 @@ impl Failed {
         }
     }
 
-    /// The error with its causes on one line; see [`chain`].
+    /// The error with its causes on one line; see [`joblog::causes::chain`].
     pub fn chain(&self) -> String {
-        chain(&*self.error)
+        joblog::causes::chain(&*self.error)
     }
-}
-
-/// An error with its causes on one line: `what failed: why: why that`, without a cause that its predecessor already tells.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl fmt::Display for Failed {

@@ -61,7 +61,7 @@ pub fn perform(
 fn ls(args: &LsArgs, work: &Workplace<'_>, console: &mut Console<'_>) -> Result<Exit, Failed> {
     // A query that is not there because its file is broken is not missing without a word.
     for problem in &work.catalogue.problems {
-        console.say(&crate::exit::chain(problem));
+        console.say(&joblog::causes::chain(problem));
     }
     if args.json {
         show::list_json(work.catalogue, console.out).map_err(unwritten)?;
@@ -226,11 +226,11 @@ fn foretell(
         tokio::select! {
             (estimated, fresh) = look => Ok([
                 estimated.map_or_else(
-                    |error| format!("what it will read is not known: {}", crate::exit::chain(&error)),
+                    |error| format!("what it will read is not known: {}", joblog::causes::chain(&error)),
                     |estimate| estimate.text(dollars_per_tb),
                 ),
                 fresh.map_or_else(
-                    |error| format!("until when it is complete is not known: {}", crate::exit::chain(&error)),
+                    |error| format!("until when it is complete is not known: {}", joblog::causes::chain(&error)),
                     |fresh| fresh.text(now_ns),
                 ),
             ]),
@@ -431,7 +431,7 @@ impl Workplace<'_> {
             // It may be one whose file is broken.
             let problems = self.catalogue.problems.iter();
             let hint: Vec<String> = std::iter::once("`queries ls` lists them".to_owned())
-                .chain(problems.map(|problem| crate::exit::chain(problem)))
+                .chain(problems.map(|problem| joblog::causes::chain(problem)))
                 .collect();
             Failed::new(Exit::NotFound, unknown).with_hint(hint.join("; "))
         })

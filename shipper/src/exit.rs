@@ -86,24 +86,10 @@ impl Failed {
         }
     }
 
-    /// The error with its causes on one line; see [`chain`].
+    /// The error with its causes on one line; see [`joblog::causes::chain`].
     pub fn chain(&self) -> String {
-        chain(&*self.error)
+        joblog::causes::chain(&*self.error)
     }
-}
-
-/// An error with its causes on one line: `what failed: why: why that`, without a cause that its predecessor already tells.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl fmt::Display for Failed {
@@ -115,25 +101,6 @@ impl fmt::Display for Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("{text}")]
-    struct Layer {
-        text: &'static str,
-        source: Option<Box<Layer>>,
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        let layer = |text, source: Option<Layer>| Layer {
-            text,
-            source: source.map(Box::new),
-        };
-        let inner = layer("refused", None);
-        let outer = layer("put x", Some(layer("connect: refused", Some(inner))));
-        let failed = Failed::new(Exit::Unreachable, outer).with_hint("try");
-        assert_eq!(failed.to_string(), "put x: connect: refused");
-    }
 
     #[test]
     fn codes_are_told_apart() {

@@ -19,13 +19,13 @@ use crate::checkpoint::{Checkpoint, Moment};
 use crate::claim::{self, ClaimError};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::exit::chain;
 use crate::health::{Health, Pause};
 use crate::identity::AgentState;
 use crate::metrics::{Backlog, Held, Metrics};
 use crate::state::{Claim, Identity, Planned};
 use crate::upload::{self, Uploaded};
 use crate::worker::{Died, Worker};
+use joblog::causes::chain;
 
 /// How many objects are put at once, in objects.
 const PUTS_AT_ONCE: usize = 4;

@@ -2,31 +2,20 @@
 
 use std::error::Error;
 
+use joblog::causes;
+
 /// The longest text made of an error, in characters.
 const MAX_CHARS: usize = 500;
 
 /// `what failed: why: why that`, without a cause that its predecessor already tells, and with control characters escaped,
 /// since strangers have a say in it.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    plain(&with_causes(error))
+    plain(&causes::chain(error))
 }
 
 /// The same for an error that is best read on several lines, such as one that points at a place in what was typed.
 pub fn lines(error: &(dyn Error + 'static)) -> Vec<String> {
-    with_causes(error).lines().map(plain).collect()
-}
-
-fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
+    causes::chain(error).lines().map(plain).collect()
 }
 
 /// A stranger's text on one line: control characters escaped, and cut where it gets long.

@@ -55,7 +55,7 @@ fn every_file_is_in_the_program_and_can_be_read() {
     let problems: Vec<String> = catalogue
         .problems
         .iter()
-        .map(|problem| crate::exit::chain(problem))
+        .map(|problem| joblog::causes::chain(problem))
         .collect();
     assert_eq!(problems, Vec::<String>::new());
     assert_eq!(catalogue.queries().count(), BUILT_IN.len());
@@ -258,7 +258,7 @@ fn folders_add_queries_and_do_not_take_names() {
         .problems
         .iter()
         .map(|problem| {
-            crate::exit::chain(problem).replace(&folder.path().display().to_string(), "FOLDER")
+            joblog::causes::chain(problem).replace(&folder.path().display().to_string(), "FOLDER")
         })
         .collect();
     insta::assert_snapshot!(problems.join("\n"));

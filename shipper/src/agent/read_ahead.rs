@@ -60,7 +60,7 @@ impl Agent {
             trouble = trouble.or(Some(error));
         }
         // The logs themselves are read all the same.
-        let trouble = trouble.map(|error| crate::exit::chain(&error));
+        let trouble = trouble.map(|error| joblog::causes::chain(&error));
         if let Some(text) = &trouble
             && self.ahead_trouble.as_ref() != Some(text)
         {
