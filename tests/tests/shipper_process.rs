@@ -26,7 +26,7 @@ use e2e::writers::Rng;
 use shipper::spool;
 
 /// How often the program is killed where nobody says.
-const KILLS: u64 = 10;
+const KILLS: u64 = 20;
 
 /// How long anything may take before a test counts as one that does not end.
 const PATIENCE: Duration = Duration::from_mins(2);
