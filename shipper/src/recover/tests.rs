@@ -4,6 +4,7 @@ use super::*;
 use crate::agent::{Agent, Flush, Unfinished};
 use crate::checkpoint::Moment;
 use crate::clock::{Clock as _, SystemClock};
+use crate::spool::SIDE;
 use crate::test_host::Host;
 
 impl Host {
@@ -227,4 +228,39 @@ async fn an_object_that_cannot_be_read_stops_it() {
     .expect_err("refused");
     assert!(matches!(&error, RecoverError::Damaged { key, .. } if *key == objects[0].key));
     assert!(!folder.join("state.db.5").exists());
+}
+
+#[tokio::test]
+async fn a_copy_that_was_read_ahead_outlives_the_state() {
+    for truncated_again in [false, true] {
+        let host = Host::new("ndjson");
+        let empty = || fs::write(host.path("a.log"), "").expect("truncated");
+        host.append("a.log", "the first\n");
+        let mut agent = host.start().await;
+        host.ship(&mut agent, |_| true).await;
+        empty();
+        host.append("a.log", "two\n");
+        // The flush sees the truncation, the scan settles it and reads ahead.
+        let flush = agent.flush(Unfinished::Wait).expect("flushed");
+        assert_eq!(flush, Flush::Nothing);
+        agent.scan(None).expect("scanned");
+        drop(agent);
+        let side = host.folder.path().join("spool").join(SIDE);
+        assert_eq!(fs::read_dir(side).expect("listed").count(), 1);
+        host.lose_state();
+        host.recover(DryRun::No).await;
+        if truncated_again {
+            empty();
+            host.append("a.log", "three, which is longer\n");
+        }
+        let mut agent = host.start().await;
+        host.ship(&mut agent, |_| true).await;
+        let mut expected = vec!["the first\n", "two\n"];
+        if truncated_again {
+            expected.push("three, which is longer\n");
+        }
+        let expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+        host.check(&expected).await;
+        assert_eq!(host.audit().await.total.lost_bytes, 0);
+    }
 }
