@@ -39,8 +39,8 @@ check-macos:
 bench:
 	scripts/test-packages.sh bench
 	cargo bench --workspace
-	cargo build --release -p tailll --bin tailll -p shipper --bin shipper -p queries --bin queries -p e2e --bin bench
-	cargo run --release -q -p e2e --bin bench -- $(ARGS)
+	cargo build --release --workspace --bins --benches
+	$${CARGO_TARGET_DIR:-target}/release/bench $(ARGS)
 
 doc:
 	cargo doc --workspace --no-deps

@@ -1,8 +1,9 @@
 //! Questions to an archive, as whole programs: the time of each on both encodings, beside DuckDB's on the same Parquet; the bytes
 //! read for one hour of one job; the time to the first row of an answer; the time of a start.
 //!
-//! The archive is a day of twenty jobs in a folder. What `queries` takes is the time of its process from start to end; what
-//! DuckDB takes is the time of the statement alone, in a process that has asked it once before.
+//! The archive is a day of twenty jobs in a folder. What `queries` takes is the time of its process from start to end, and beside
+//! it that of the statement alone as the program tells it; what DuckDB takes is the time of the statement alone, in a process that
+//! has asked it once before.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -343,6 +344,7 @@ fn run_to_end(mut command: Command) -> Result<Run> {
 /// One question to both encodings and to DuckDB, in turns.
 fn compare(question: &Question, days: &[Day], rounds: usize) -> Result<()> {
     let mut seconds = vec![Vec::new(); days.len()];
+    let mut alone = vec![Vec::new(); days.len()];
     let mut cpu = vec![Vec::new(); days.len()];
     let mut peer = Vec::new();
     for _ in 0..rounds {
@@ -350,6 +352,7 @@ fn compare(question: &Question, days: &[Day], rounds: usize) -> Result<()> {
         for (at, day) in days.iter().enumerate() {
             let run = day.sql(question.trino)?;
             seconds[at].push(run.seconds);
+            alone[at].push(told_seconds(&run.stderr).context("the statement's time")?);
             cpu[at].push(run.cpu_seconds);
             answers.push(run.stdout);
             if day.encoding == Encoding::Parquet {
@@ -377,7 +380,11 @@ fn compare(question: &Question, days: &[Day], rounds: usize) -> Result<()> {
             _ if peer.is_empty() => "; DuckDB: not there".to_owned(),
             Encoding::Parquet => {
                 let peer = median(&mut peer.clone());
-                format!("; DuckDB {peer:.3} s: {:.2} of its time", wall / peer)
+                let alone = median(&mut alone[at]);
+                format!(
+                    "; the statement alone {alone:.3} s, DuckDB's {peer:.3} s: {:.2} of its time",
+                    alone / peer
+                )
             }
         };
         say(&format!(
@@ -435,6 +442,21 @@ fn told_bytes(text: &str, mark: &str) -> Option<f64> {
             _ => return None,
         };
         Some(words.next()?.parse::<f64>().ok()? * unit)
+    })
+}
+
+/// How long the statement took, as the program told it: `2 rows in 45 ms, …` or `… in 1.2 s, …`.
+fn told_seconds(text: &str) -> Option<f64> {
+    text.lines().find_map(|line| {
+        let (_, rest) = line.split_once(" in ")?;
+        let (time, _) = rest.split_once(',')?;
+        let (number, unit) = time.split_once(' ')?;
+        let number: f64 = number.parse().ok()?;
+        match unit {
+            "ms" => Some(number / 1e3),
+            "s" => Some(number),
+            _ => None,
+        }
     })
 }
 
