@@ -65,21 +65,12 @@ struct World {
 impl World {
     fn start(age: Age) -> Result<Self> {
         let cluster = SmallCluster::start(2)?;
-        let root = cluster.path("");
-        let text = format!(
-            "archive = \"file://{archive}\"\ncluster = \"aa\"\nhost = \"node1\"\n\
-             [state]\nfolder = \"{root}/state\"\nreserved_megabytes = 0\n\
-             [spool]\nfolders = [\"{root}/spool\"]\n\
-             [mesos]\nwork_dir = \"{mesos}\"\n",
-            archive = cluster.path("archive").display(),
-            root = root.display().to_string().trim_end_matches('/'),
-            mesos = cluster.slave_root().display(),
-        );
-        fs::write(cluster.path("shipper.toml"), text)?;
+        let archive = format!("file://{}", cluster.path("archive").display());
+        cluster.configure_shipper(&archive, "")?;
         fs::create_dir_all(cluster.path("archive"))?;
         let key = JobKey::new("aa", "www", "prod", "hello")?;
         let running = (0..2)
-            .map(|n| launch(&cluster, &key, n, &format!("node{}", n + 1)))
+            .map(|n| cluster.launch_recorded(&key, n, &format!("node{}", n + 1)))
             .collect::<Result<_>>()?;
         Ok(Self {
             age,
@@ -180,23 +171,10 @@ impl World {
         self.finish_line()?;
         self.cluster
             .end(&self.running[number], Status::Finished, "rescheduled");
-        let next = launch(&self.cluster, &self.key, number as u32, host)?;
+        let next = self
+            .cluster
+            .launch_recorded(&self.key, number as u32, host)?;
         Ok(std::mem::replace(&mut self.running[number], next))
-    }
-
-    /// The agent of Mesos removes what an instance has left.
-    fn remove(task: &TaskRun) -> Result<()> {
-        let container = container(task)?;
-        let executor = container
-            .ancestors()
-            .nth(2)
-            .context("an executor's folder")?;
-        ensure!(
-            executor
-                .parent()
-                .is_some_and(|parent| parent.ends_with("executors"))
-        );
-        Ok(fs::remove_dir_all(executor)?)
     }
 
     fn command(&self, more: &[&str]) -> TailProcess {
@@ -292,35 +270,6 @@ impl World {
     }
 }
 
-/// Starts a task, with the record that the agent of Mesos keeps of it.
-fn launch(cluster: &SmallCluster, key: &JobKey, instance: u32, host: &str) -> Result<TaskRun> {
-    let task = cluster.launch(key, instance, host)?;
-    let container = container(&task)?;
-    let below = container.strip_prefix(cluster.slave_root())?;
-    let folder = cluster
-        .slave_root()
-        .join("meta")
-        .join(below)
-        .join("tasks")
-        .join(&task.task_id);
-    fs::create_dir_all(&folder)?;
-    let name = format!("{}/{}/{}", key.role(), key.env(), key.name());
-    // A message with its length before it; field 1 is the name.
-    let mut message = vec![1 << 3 | 2, name.len() as u8];
-    message.extend(name.as_bytes());
-    let mut record = (message.len() as u32).to_ne_bytes().to_vec();
-    record.extend(message);
-    fs::write(folder.join("task.info"), record)?;
-    Ok(task)
-}
-
-/// `…/executors/<executor>/runs/<run>` of `…/sandbox/.logs/server/0/stdout`.
-fn container(task: &TaskRun) -> Result<PathBuf> {
-    let log = task.log("server", Stream::Stdout);
-    let container = log.ancestors().nth(5).context("a run's folder")?;
-    Ok(container.to_owned())
-}
-
 fn append(path: &Path, text: &str) -> Result<()> {
     e2e::small_cluster::append(path, text)
 }
@@ -344,7 +293,7 @@ fn history(seed: u64) -> Result<()> {
                     && world.half.is_none()
                     && let Some(task) = left.pop()
                 {
-                    World::remove(&task)?;
+                    world.cluster.remove(&task)?;
                 }
             }
             7 | 8 => world.rotate(&mut rng)?,
@@ -384,7 +333,7 @@ fn a_job_that_no_longer_runs_is_read_from_the_archive_alone() -> Result<()> {
     world.ship()?;
     for task in std::mem::take(&mut world.running) {
         world.cluster.end(&task, Status::Finished, "done");
-        World::remove(&task)?;
+        world.cluster.remove(&task)?;
     }
     world.compare(&world.shown(&["--no-follow"])?)?;
     // A key of a cluster that nobody knows here is enough for the archive.
@@ -450,7 +399,7 @@ fn what_is_missing_in_an_old_archive_is_said() -> Result<()> {
     fs::remove_file(&objects[1])?;
     for task in std::mem::take(&mut world.running) {
         world.cluster.end(&task, Status::Finished, "done");
-        World::remove(&task)?;
+        world.cluster.remove(&task)?;
     }
     let ended = world.shown(&["--no-follow"])?;
     ensure!(
@@ -484,7 +433,7 @@ fn what_ran_is_listed() -> Result<()> {
         }
     }
     world.ship()?;
-    World::remove(&first)?;
+    world.cluster.remove(&first)?;
     let list = |more: &[&str]| -> Result<String> {
         let mut command = world.cluster.command(PROGRAM);
         let archive = format!("file://{}", world.cluster.path("archive").display());

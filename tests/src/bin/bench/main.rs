@@ -2,10 +2,11 @@
 //! ratios of one run mean something.
 //!
 //! ```text
-//! cargo run --release -p e2e --bin bench -- [throughput] [latency] [memory] [start] [breaks] [render] [ship]
+//! cargo run --release -p e2e --bin bench -- [throughput] [latency] [memory] [start] [breaks] [render] [ship] [history]
 //! ```
 
 mod breaks;
+mod history;
 mod latency;
 mod memory;
 mod render;
@@ -40,6 +41,9 @@ struct Arguments {
     /// What `ship` catches up on, in MB.
     #[arg(long, default_value_t = 1000)]
     ship_megabytes: usize,
+    /// How much the large job of `history` wrote in a day, in MB.
+    #[arg(long, default_value_t = 2000)]
+    history_megabytes: usize,
     /// Which of the tools to run.
     #[arg(long, value_enum, default_value_t = Tools::All)]
     tools: Tools,
@@ -61,6 +65,8 @@ enum Bench {
     Render,
     /// The agent: speed, memory, idle files, time to the archive.
     Ship,
+    /// A job's past from an archive: speed, time to the first line, memory.
+    History,
 }
 
 /// Which tools run.
@@ -104,6 +110,7 @@ fn main() -> ExitCode {
             Bench::Breaks => breaks::run(tools),
             Bench::Render => render::run(tools, arguments.rounds, arguments.render_megabytes),
             Bench::Ship => ship::run(arguments.rounds, arguments.ship_megabytes),
+            Bench::History => history::run(arguments.rounds, arguments.history_megabytes),
         };
         if let Err(error) = result {
             say(&format!("{bench:?} failed: {error:#}"));
