@@ -22,7 +22,7 @@ use crate::seek::{Found, Search, Step, WINDOW_BYTES};
 use crate::source::{InstanceLabel, Source, SourceId};
 use crate::tracker::{Begin, Hold, Progress};
 use crate::transport::{
-    ByteStream, Chunk, End, FileId, Header, OpenError, Start, Transport, Until,
+    ByteStream, Chunk, End, FileId, Header, Identity, OpenError, Start, Transport, Until,
 };
 
 /// Bytes before the offset that are read again and compared at every resume.
@@ -119,7 +119,7 @@ impl Sink {
     }
 
     /// Sends the archive's last rows of files that nobody goes on with, each as a source of its own.
-    pub async fn orphans(&self, is_orphan: impl Fn(&InstanceLabel, u64) -> bool) {
+    pub async fn orphans(&self, is_orphan: impl Fn(&InstanceLabel, Identity) -> bool) {
         for (source, mut rest) in self.seams.take_orphans(is_orphan) {
             for part in &mut rest {
                 if let Rest::Unfinished(batch) = part {
@@ -979,7 +979,7 @@ impl Reading {
             .reader
             .sink
             .seams
-            .candidates(&log, link.stat.id.inode, link.stat.size);
+            .candidates(&log, link.stat.identity(), link.stat.size);
         match found {
             Candidates::Own(places) => self.fitting(&link, places).await,
             Candidates::Copy(_) => Ok(None),
@@ -993,7 +993,7 @@ impl Reading {
         let stat = &link.stat;
         let found = log
             .as_ref()
-            .map(|log| seams.candidates(log, stat.id.inode, stat.size));
+            .map(|log| seams.candidates(log, stat.identity(), stat.size));
         let note = match found {
             Some(Candidates::Own(places)) => {
                 if let Some(seam) = self.fitting(link, places).await? {

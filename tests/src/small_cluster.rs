@@ -215,7 +215,7 @@ impl SmallCluster {
     /// Writes the configuration of an agent of `shipper` for all hosts, `shipper.toml`.
     pub fn configure_shipper(&self, archive: &str, more: &str) -> Result<()> {
         let text = format!(
-            "archive = \"{archive}\"\ncluster = \"{CLUSTER}\"\nhost = \"node1\"\n\
+            "archive = \"{archive}\"\ncluster = \"{CLUSTER}\"\nhost = \"node1\"\nflush_seconds = 1\nscan_seconds = 1\n\
              [state]\nfolder = \"{}\"\nreserved_megabytes = 0\n\
              [spool]\nfolders = [\"{}\"]\n\
              [mesos]\nwork_dir = \"{}\"\n{more}",

@@ -1,17 +1,24 @@
-//! One timeline: what the archive has of a job, then what the live files hold beyond it. `shipper` has run at some time, or not;
-//! files were renamed, sandboxes removed and instances moved meanwhile. What is shown has to be what was written, line for line.
+//! One timeline: what the archive has of a job, then what the live files hold beyond it. `shipper` has run at some time, or not, or
+//! was killed in the middle; files were renamed, sandboxes removed and instances moved meanwhile. What is shown has to be what was
+//! written, line for line. The archive is a folder or a bucket of moto's, the hosts are a server in this process or OpenSSH's.
 //!
 //! `TIMELINE_SEEDS=100 cargo test --release -p e2e --test timeline` takes a hundred histories.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::clock;
+use e2e::login;
+use e2e::moto::{self, Moto};
 use e2e::scheduler::Status;
 use e2e::small_cluster::{SmallCluster, TaskRun};
+use e2e::sshd::{Settings, Sshd};
 use e2e::tail_process::{Ended, Reading, TailProcess};
 use e2e::writers::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -20,11 +27,15 @@ use joblog::{JobKey, Stream};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tailll-dup");
 const SHIPPER: &str = env!("CARGO_BIN_EXE_shipper-dup");
 
-/// How many histories there are where nobody says.
+/// How many histories there are where nobody says: with a folder, and with a bucket and OpenSSH.
 const SEEDS: u64 = 20;
+const SEEDS_OVER_WIRES: u64 = 6;
 
 /// What happens in one of them.
 const STEPS: u64 = 14;
+
+/// How long an agent runs at most that is killed, in milliseconds: from before it has begun to after its first objects.
+const KILLED_AFTER_MS: u64 = 1500;
 
 /// How long any single thing may take; far more than it takes.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -47,9 +58,24 @@ impl Age {
     }
 }
 
+/// Where the archive is, and who answers on the hosts.
+#[derive(Clone, Copy)]
+enum Wires<'a> {
+    /// A folder, and a server in this process.
+    None,
+    /// A bucket, below a prefix of its own for each world, and OpenSSH's server.
+    Real {
+        moto: &'a Moto,
+        sshd: &'a Sshd,
+        seed: u64,
+    },
+}
+
 /// A cluster with a job, an agent of `shipper` for its hosts, and what was written.
 struct World {
     cluster: SmallCluster,
+    /// The archive's address.
+    archive: String,
     key: JobKey,
     age: Age,
     begin: Timestamp,
@@ -64,10 +90,33 @@ struct World {
 
 impl World {
     fn start(age: Age) -> Result<Self> {
+        Self::start_with(age, Wires::None)
+    }
+
+    fn start_with(age: Age, wires: Wires<'_>) -> Result<Self> {
         let cluster = SmallCluster::start(2)?;
-        let archive = format!("file://{}", cluster.path("archive").display());
-        cluster.configure_shipper(&archive, "")?;
-        fs::create_dir_all(cluster.path("archive"))?;
+        let archive = match wires {
+            Wires::None => {
+                let archive = format!("file://{}", cluster.path("archive").display());
+                cluster.configure_shipper(&archive, "")?;
+                fs::create_dir_all(cluster.path("archive"))?;
+                archive
+            }
+            Wires::Real { moto, sshd, seed } => {
+                let archive = format!("s3://{}/timeline-{seed}", moto::BUCKET);
+                let settings = moto.settings();
+                let s3 = format!(
+                    "[s3]\nendpoint = \"{}\"\naddressing = \"path\"\nregion = \"{}\"\ncredentials_file = \"{}\"\n",
+                    settings.endpoint.context("an endpoint")?,
+                    settings.region.context("a region")?,
+                    settings.credentials_file.context("credentials")?.display(),
+                );
+                cluster.configure_shipper(&archive, &s3)?;
+                cluster.configure(&s3)?;
+                lead_to(&cluster, sshd)?;
+                archive
+            }
+        };
         let key = JobKey::new("aa", "www", "prod", "hello")?;
         let running = (0..2)
             .map(|n| cluster.launch_recorded(&key, n, &format!("node{}", n + 1)))
@@ -76,6 +125,7 @@ impl World {
             age,
             begin: clock::now() - age.ago(),
             cluster,
+            archive,
             key,
             running,
             written: Vec::new(),
@@ -143,6 +193,24 @@ impl World {
         Ok(())
     }
 
+    /// The agent runs for a moment, and is killed.
+    fn ship_in_part(&self, rng: &mut Rng) -> Result<()> {
+        let mut agent = self
+            .cluster
+            .command(SHIPPER)
+            .arg("--config")
+            .arg(self.cluster.path("shipper.toml"))
+            .arg("run")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        std::thread::sleep(Duration::from_millis(rng.below(KILLED_AFTER_MS)));
+        // SIGKILL: nothing of the process gets to say anything.
+        agent.kill()?;
+        agent.wait()?;
+        Ok(())
+    }
+
     /// Renames a log away, and those that were before it. The program has it open no more.
     fn rotate(&mut self, rng: &mut Rng) -> Result<()> {
         self.finish_line()?;
@@ -179,7 +247,6 @@ impl World {
 
     fn command(&self, more: &[&str]) -> TailProcess {
         let mut command = self.cluster.command(PROGRAM);
-        let archive = format!("file://{}", self.cluster.path("archive").display());
         command
             .args([
                 "aa/www/prod/hello",
@@ -189,7 +256,7 @@ impl World {
                 "4h",
                 "--archive",
             ])
-            .arg(archive)
+            .arg(&self.archive)
             .args(more);
         TailProcess::start(&mut command, Reading::Eager).expect("the program")
     }
@@ -274,19 +341,45 @@ fn append(path: &Path, text: &str) -> Result<()> {
     e2e::small_cluster::append(path, text)
 }
 
-fn history(seed: u64) -> Result<()> {
+/// Lets the cluster's hosts be those of a server of OpenSSH's.
+fn lead_to(cluster: &SmallCluster, sshd: &Sshd) -> Result<()> {
+    let mut text = String::new();
+    for number in 1..=2 {
+        let address = sshd.address(number);
+        writeln!(
+            text,
+            "Host node{number}\n  HostName {}\n  Port {}",
+            address.ip(),
+            address.port()
+        )?;
+    }
+    let all = fs::read_to_string(&sshd.files().ssh_config)?;
+    fs::write(cluster.path("ssh_config"), text + &all)?;
+    let toml = fs::read_to_string(cluster.path("tailll.toml"))?;
+    let table = "[clusters.aa]\n";
+    ensure!(toml.contains(table), "{toml}");
+    let user = format!("{table}ssh_user = \"{}\"\n", login::own_name()?);
+    Ok(fs::write(
+        cluster.path("tailll.toml"),
+        toml.replace(table, &user),
+    )?)
+}
+
+fn history(seed: u64, wires: Wires<'_>) -> Result<()> {
     let mut rng = Rng::new(seed);
-    let mut world = World::start(if seed.is_multiple_of(2) {
+    let age = if seed.is_multiple_of(2) {
         Age::Old
     } else {
         Age::New
-    })?;
+    };
+    let mut world = World::start_with(age, wires)?;
     let mut left = Vec::new();
     world.burst(&mut rng)?;
     for _ in 0..STEPS {
         match rng.below(10) {
             0..=4 => world.burst(&mut rng)?,
-            5 | 6 => {
+            5 => world.ship_in_part(&mut rng)?,
+            6 => {
                 world.ship()?;
                 // Nothing is lost with what has been shipped.
                 if rng.one_in(2)
@@ -300,24 +393,44 @@ fn history(seed: u64) -> Result<()> {
             _ => left.push(world.reschedule(&mut rng)?),
         }
     }
-    if rng.one_in(4) {
-        world.ship()?;
+    match rng.below(4) {
+        0 => world.ship()?,
+        1 => world.ship_in_part(&mut rng)?,
+        _ => {}
     }
     world.compare(&world.shown(&["--no-follow"])?)
 }
 
+/// Which seeds are taken: as the environment says, or so many from 0 on.
+fn seeds(usual: u64) -> Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first = number("TIMELINE_FIRST").unwrap_or(0);
+    first..first + number("TIMELINE_SEEDS").unwrap_or(usual)
+}
+
 #[test]
 fn what_is_shown_is_what_was_written() -> Result<()> {
-    let seeds = std::env::var("TIMELINE_SEEDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(SEEDS);
-    let first = std::env::var("TIMELINE_FIRST")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
-    for seed in first..first + seeds {
-        history(seed).with_context(|| format!("seed {seed}"))?;
+    for seed in seeds(SEEDS) {
+        history(seed, Wires::None).with_context(|| format!("seed {seed}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_shown_from_a_bucket_and_over_openssh_is_what_was_written() -> Result<()> {
+    let moto = Moto::start(env!("CARGO_TARGET_TMPDIR"))?;
+    let sshd = Sshd::start(Settings {
+        addresses: 2,
+        hosts: 2,
+        ..Settings::default()
+    })?;
+    for seed in seeds(SEEDS_OVER_WIRES) {
+        let wires = Wires::Real {
+            moto: &moto,
+            sshd: &sshd,
+            seed,
+        };
+        history(seed, wires).with_context(|| format!("seed {seed}"))?;
     }
     Ok(())
 }

@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{HistoryError, Limits, Request};
-use crate::decode::parquet::Rows;
 use crate::decode::parquet::group::{Footer, GroupPlace, Parsed};
-use crate::decode::{DecodeError, Filter, ObjectReader, OwnedRow, Report, Run};
+use crate::decode::parquet::lines::LineRows;
+use crate::decode::{DecodeError, Filter, LineRow, ObjectReader, Report, Run};
 use crate::encoding::Encoding;
 use crate::key::ObjectKey;
 use crate::listing::LogObject;
@@ -75,7 +75,7 @@ pub(super) enum Loaded {
         bytes: Bytes,
     },
     Ndjson {
-        rows: Vec<OwnedRow>,
+        rows: Vec<LineRow>,
         bytes: usize,
     },
 }
@@ -83,7 +83,7 @@ pub(super) enum Loaded {
 /// Rows that are being read.
 #[derive(Debug)]
 pub(super) enum RowsOf {
-    Parquet(Box<Rows>),
+    Parquet(Box<LineRows>),
     Ndjson {
         group: Arc<Loaded>,
         rows: Range<usize>,
@@ -91,9 +91,9 @@ pub(super) enum RowsOf {
 }
 
 impl RowsOf {
-    pub(super) fn next(&mut self) -> Result<Option<OwnedRow>, DecodeError> {
+    pub(super) fn next(&mut self) -> Result<Option<LineRow>, DecodeError> {
         match self {
-            Self::Parquet(rows) => rows.next(&mut Report::default()),
+            Self::Parquet(rows) => rows.next(),
             Self::Ndjson { group, rows } => Ok(match &**group {
                 Loaded::Ndjson { rows: all, .. } => rows.next().map(|row| all[row].clone()),
                 Loaded::Parquet { .. } => None,
@@ -107,7 +107,7 @@ impl Loaded {
     pub(super) fn open(
         group: &Arc<Self>,
         key: &ObjectKey,
-        rows: Range<usize>,
+        run: &Run,
     ) -> Result<RowsOf, DecodeError> {
         Ok(match &**group {
             Self::Parquet {
@@ -115,15 +115,15 @@ impl Loaded {
                 object_len,
                 place,
                 bytes,
-            } => RowsOf::Parquet(Box::new(footer.rows(
+            } => RowsOf::Parquet(Box::new(footer.lines(
                 key,
                 *object_len,
                 place,
                 bytes.clone(),
-                rows,
+                run,
             )?)),
             Self::Ndjson { rows: all, .. } => RowsOf::Ndjson {
-                rows: rows.start..rows.end.min(all.len()),
+                rows: run.rows.start..run.rows.end.min(all.len()),
                 group: Arc::clone(group),
             },
         })
@@ -461,7 +461,8 @@ fn wanted_rows(
     for row in &mut reader {
         match row {
             Ok(row) => {
-                bytes += size_of::<OwnedRow>() + row.line.as_ref().map_or(0, Vec::len);
+                let row = LineRow::from(row);
+                bytes += size_of::<LineRow>() + row.line.as_ref().map_or(0, Bytes::len);
                 rows.push(row);
             }
             Err(error) => broken = Some(error),
@@ -472,7 +473,7 @@ fn wanted_rows(
 }
 
 /// The runs of rows that follow each other.
-fn runs_of(rows: &[OwnedRow]) -> Vec<Run> {
+fn runs_of(rows: &[LineRow]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         let goes_on = runs

@@ -16,7 +16,10 @@ fn seam() -> Seam {
             path: Vec::new(),
         }),
         src: "s".to_owned(),
-        inode: 1,
+        identity: Identity {
+            inode: 1,
+            birth_s: None,
+        },
         epoch: 0,
         offset: 0,
         check: Vec::new(),
@@ -28,25 +31,20 @@ fn seam() -> Seam {
     }
 }
 
-fn row(off: u64, len: u64, line: Option<&str>, flags: Flags) -> OwnedRow {
-    OwnedRow {
+fn row(off: u64, len: u64, line: Option<&str>, flags: Flags) -> LineRow {
+    LineRow {
         origin: Arc::default(),
         ts_ns: off as i64,
-        ingest_ns: 0,
         epoch: 0,
         off,
         len,
-        level: None,
-        request_id: None,
-        trace_id: None,
-        tpl: None,
-        line: line.map(|line| line.as_bytes().to_vec()),
+        line: line.map(|line| Bytes::copy_from_slice(line.as_bytes())),
         flags,
     }
 }
 
 /// A seam behind these rows: where the file goes on, and which bytes are compared where.
-fn check(rows: &[OwnedRow], offset: u64, bytes: &str, end: u64) {
+fn check(rows: &[LineRow], offset: u64, bytes: &str, end: u64) {
     let mut seam = seam();
     for row in rows {
         extend(&mut seam, row);

@@ -18,11 +18,12 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::{Batches, Pruned, Rows, fenced};
+use super::lines::{self, LineRows};
+use super::{Batches, Pruned, fenced};
 use crate::decode::{DecodeError, Filter, Run};
 use crate::key::ObjectKey;
 use crate::row::Origin;
-use crate::schema::{COLUMNS, ColumnId};
+use crate::schema::ColumnId;
 
 /// The columns that tell where runs begin and end.
 const RUN_COLUMNS: [ColumnId; 14] = [
@@ -259,27 +260,25 @@ impl Footer {
         Ok(runs)
     }
 
-    /// Some rows of a group, by their numbers in it.
-    pub(crate) fn rows(
+    /// The rows of a run in a group.
+    pub(crate) fn lines(
         &self,
         key: &ObjectKey,
         object_len: u64,
         place: &GroupPlace,
         bytes: Bytes,
-        rows: Range<usize>,
-    ) -> Result<Rows, DecodeError> {
-        let all = COLUMNS.map(|column| column.id);
+        run: &Run,
+    ) -> Result<LineRows, DecodeError> {
         let selection = RowSelection::from(vec![
-            RowSelector::skip(rows.start),
-            RowSelector::select(rows.len()),
+            RowSelector::skip(run.rows.start),
+            RowSelector::select(run.rows.len()),
         ]);
-        let batches = self.batches(key, object_len, place, bytes, &all, selection)?;
-        Ok(Rows {
-            batches,
-            filter: Filter::default(),
+        Ok(LineRows {
+            batches: self.batches(key, object_len, place, bytes, &lines::COLUMNS, selection)?,
+            origin: Arc::clone(&run.origin),
+            epoch: run.epoch,
             columns: None,
             row: 0,
-            origin: Arc::default(),
         })
     }
 
