@@ -50,7 +50,7 @@ pub const BATCH_BYTES: usize = 64 << 10;
 pub const PENDING_NS: i64 = 2 * 3600 * 1_000_000_000;
 
 /// How much later than now a row's time may be, in ns: what its writer allows a clock to be wrong by.
-const AHEAD_NS: i64 = 10 * 60 * 1_000_000_000;
+pub const AHEAD_NS: i64 = 10 * 60 * 1_000_000_000;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -625,25 +625,19 @@ impl Past {
                 zone: job.wanted.zone.clone(),
                 records: Records::OnArrival,
             };
-            let parts = origin.src.parse::<SrcParts>().ok();
-            let identity = parts.map(|parts| Identity {
-                inode: parts.inode,
-                birth_s: parts.birth_ns.map(|ns| ns.div_euclid(NANOS_PER_SECOND)),
-            });
-            let seam = identity
+            let seam = origin
+                .src
+                .parse()
+                .ok()
                 .filter(|_| LogKey::of(&source.instance, &source.file).is_some())
-                .map(|identity| Seam {
-                    source: Arc::clone(&source),
-                    src: origin.src.clone(),
-                    identity,
-                    epoch: job.history.epoch(number),
-                    offset: 0,
-                    check: Vec::new(),
-                    check_end: 0,
-                    newest_ns: i64::MIN,
-                    is_finished: false,
-                    record_kept: None,
-                    rest: Vec::new(),
+                .map(|parts| {
+                    let epoch = job.history.epoch(number);
+                    Seam::new(
+                        Arc::clone(&source),
+                        origin.src.clone(),
+                        identity_of(&parts),
+                        epoch,
+                    )
                 });
             if !is_chosen {
                 job.history.close(number);
@@ -819,8 +813,16 @@ impl Past {
     }
 }
 
+/// Which file on its host a file of the archive is.
+pub fn identity_of(parts: &SrcParts) -> Identity {
+    Identity {
+        inode: parts.inode,
+        birth_s: parts.birth_ns.map(|ns| ns.div_euclid(NANOS_PER_SECOND)),
+    }
+}
+
 /// Moves a seam behind a row.
-fn extend(seam: &mut Seam, row: &LineRow) {
+pub fn extend(seam: &mut Seam, row: &LineRow) {
     let end = row.off.saturating_add(row.len);
     seam.newest_ns = seam.newest_ns.max(row.ts_ns);
     seam.is_finished = row.flags.contains(Flags::END);
@@ -847,7 +849,8 @@ fn extend(seam: &mut Seam, row: &LineRow) {
     seam.check_end = end;
 }
 
-fn kind_of(flags: Flags) -> LineKind {
+/// Whether a row is all of a line.
+pub fn kind_of(flags: Flags) -> LineKind {
     if flags.contains(Flags::PIECE) {
         LineKind::Piece
     } else if flags.contains(Flags::UNFINISHED) {

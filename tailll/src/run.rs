@@ -22,6 +22,7 @@ use crate::condition::{Condition, ConditionError};
 use crate::config::Config;
 use crate::console::{Console, ConsoleError, Streams};
 use crate::discovery::{self, DiscoveryEvent, Watch};
+use crate::earlier::Earlier;
 use crate::exit::Exit;
 use crate::filter::{Filter, FilterError};
 use crate::follow::{Followed, Follower};
@@ -121,6 +122,14 @@ pub async fn run(
         Some((root, s3)) if reaches_back(&options) => Some(archive::store::open(root, s3)?),
         _ => None,
     };
+    let earlier_lines = match (&options.asked_lines, options.input) {
+        (Some(lines @ 1..), Input::Targets) if !range.span(&zone).ends() => Some(*lines),
+        _ => None,
+    };
+    let earlier = match (&options.archive, earlier_lines) {
+        (Some((root, s3)), Some(lines)) => Some((archive::store::open(root, s3)?, lines)),
+        _ => None,
+    };
     let ended_asked = options.ended;
     if store.is_some() {
         // What an instance that has ended wrote last may be on its host alone.
@@ -166,6 +175,7 @@ pub async fn run(
         streams.stdout,
     );
     let kept = Arc::new(filter.clone().within(range.span(&zone)));
+    let zone_of_all = zone.clone();
     let records = match options.input {
         // Standard input is not put in another order.
         Input::Stdin if options.looks.read_json(options.format) && !kept.judges_records() => {
@@ -228,6 +238,10 @@ pub async fn run(
             }
         })
         .collect::<Vec<_>>();
+    let earlier = earlier.map(|(store, lines)| {
+        let since_ns = range.span(&zone_of_all).since_ns;
+        Arc::new(Earlier::new(store, lines, since_ns, clock, talker.clone()))
+    });
     let outlet = past::Outlet {
         events: events.clone(),
         sources: Arc::default(),
@@ -254,6 +268,7 @@ pub async fn run(
     course.silent.extend(unreached.map(ToString::to_string));
     course.unanswered = unanswered;
     course.ended_asked = ended_asked;
+    course.earlier = earlier;
     course.sources = Arc::clone(&outlet.sources);
     let showing = async {
         match input {
@@ -424,6 +439,8 @@ struct Course {
     unanswered: usize,
     /// What came from the archive.
     past: Past,
+    /// What has lines before those of the live files.
+    earlier: Option<Arc<Earlier>>,
     /// Whether instances that have ended were asked for, and not only because of the archive.
     ended_asked: Ended,
 }
@@ -528,6 +545,7 @@ impl Course {
             bad_targets: 0,
             unanswered: 0,
             past: Past::default(),
+            earlier: None,
             ended_asked: options.ended,
         }
     }
@@ -608,6 +626,7 @@ impl Course {
             },
             clock: self.clock,
             seams: Arc::clone(&self.past.seams),
+            earlier: self.earlier.clone(),
         }
     }
 
@@ -727,6 +746,9 @@ impl Course {
             return None;
         }
         let instance = Arc::new(instance);
+        if let (Some(earlier), Some(task_id)) = (&self.earlier, &instance.label.task_id) {
+            earlier.follow(task_id);
+        }
         let transport = self
             .reach
             .transport(&instance.place, instance.as_role.as_ref());

@@ -116,6 +116,25 @@ pub struct Seam {
     pub rest: Vec<Rest>,
 }
 
+impl Seam {
+    /// At the beginning of a file.
+    pub fn new(source: Arc<Source>, src: String, identity: Identity, epoch: u32) -> Self {
+        Self {
+            source,
+            src,
+            identity,
+            epoch,
+            offset: 0,
+            check: Vec::new(),
+            check_end: 0,
+            newest_ns: i64::MIN,
+            is_finished: false,
+            record_kept: None,
+            rest: Vec::new(),
+        }
+    }
+}
+
 /// A seam as a reader wants it, without the rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -241,6 +260,13 @@ impl Seams {
             .filter(|(_, seam)| is_last(seam) && seam.offset <= size)
             .take(SEAMS_COMPARED);
         Candidates::Own(fitting.map(|seam| place(seam)).collect())
+    }
+
+    /// Which file of the archive, in which epoch, a seam is of.
+    pub fn file(&self, number: usize) -> Option<(String, u32)> {
+        let seams = lock(&self.seams);
+        let seam = seams.get(number)?;
+        Some((seam.src.clone(), seam.epoch))
     }
 
     /// The newest time that the archive has of a log, in ns since 1970.

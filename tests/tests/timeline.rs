@@ -695,3 +695,70 @@ fn archived_and_live_lines_are_chosen_alike() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_number_of_lines_reaches_back_into_the_archive() -> Result<()> {
+    let mut rng = Rng::new(6);
+    let mut world = World::start(Age::Old)?;
+    let write = |world: &mut World, rng: &mut Rng, count: usize| -> Result<()> {
+        let log = world.running[0].log("server", Stream::Stdout);
+        for _ in 0..count {
+            world.write(&log, rng)?;
+            world.finish_line()?;
+        }
+        Ok(())
+    };
+    let check = |world: &World, lines: usize, what: &str| -> Result<()> {
+        let mut command = world.cluster.command(PROGRAM);
+        command
+            .args(["aa/www/prod/hello", "-o", "raw", "--no-follow", "-n"])
+            .arg(lines.to_string())
+            .args(["--stdout", "--archive", &world.archive]);
+        let ended = TailProcess::start(&mut command, Reading::Eager)?.wait_for_end(PATIENCE)?;
+        let shown: Vec<String> = ended
+            .lines
+            .iter()
+            .map(|line| String::from_utf8_lossy(&line.bytes).trim_end().to_owned())
+            .collect();
+        let expected: Vec<String> = world
+            .written
+            .iter()
+            .skip(world.written.len().saturating_sub(lines))
+            .map(|(_, line)| line.trim_end().to_owned())
+            .collect();
+        ensure!(
+            shown == expected,
+            "{what}: {shown:#?}\n{expected:#?}\n{}",
+            ended.talk
+        );
+        Ok(())
+    };
+    write(&mut world, &mut rng, 30)?;
+    check(&world, 40, "nothing was shipped")?;
+    world.ship()?;
+    check(&world, 12, "the live file has enough")?;
+    check(&world, 40, "there are no more")?;
+    let first = world.reschedule_instance(0, "node2")?;
+    write(&mut world, &mut rng, 5)?;
+    check(&world, 12, "the instance moved")?;
+    world.ship()?;
+    world.cluster.remove(&first)?;
+    check(&world, 12, "the archive has the new file too")?;
+    let live = world.running[0].log("server", Stream::Stdout);
+    fs::rename(&live, live.with_extension("1"))?;
+    write(&mut world, &mut rng, 3)?;
+    check(&world, 7, "the older file is there")?;
+    check(&world, 20, "all of the log is there, and more")?;
+    fs::remove_file(live.with_extension("1"))?;
+    check(&world, 20, "the older file is gone")?;
+    world.ship()?;
+    fs::OpenOptions::new().write(true).open(&live)?.set_len(0)?;
+    write(&mut world, &mut rng, 2)?;
+    check(
+        &world,
+        20,
+        "it was truncated, and the archive does not know",
+    )?;
+    world.ship()?;
+    check(&world, 20, "it was truncated")
+}

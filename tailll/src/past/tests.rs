@@ -1,34 +1,24 @@
 use super::*;
 
 fn seam() -> Seam {
-    Seam {
-        source: Arc::new(Source {
-            instance: Arc::new(InstanceLabel {
-                job: "aa/r/prod/j".to_owned(),
-                key: None,
-                instance: Some(0),
-                host: "h".to_owned(),
-                task_id: Some("t".to_owned()),
-            }),
-            file: FileLabel::Plain {
-                path: "f".to_owned(),
-            },
-            path: Vec::new(),
+    let source = Source {
+        instance: Arc::new(InstanceLabel {
+            job: "aa/r/prod/j".to_owned(),
+            key: None,
+            instance: Some(0),
+            host: "h".to_owned(),
+            task_id: Some("t".to_owned()),
         }),
-        src: "s".to_owned(),
-        identity: Identity {
-            inode: 1,
-            birth_s: None,
+        file: FileLabel::Plain {
+            path: "f".to_owned(),
         },
-        epoch: 0,
-        offset: 0,
-        check: Vec::new(),
-        check_end: 0,
-        newest_ns: i64::MIN,
-        is_finished: false,
-        record_kept: None,
-        rest: Vec::new(),
-    }
+        path: Vec::new(),
+    };
+    let identity = Identity {
+        inode: 1,
+        birth_s: None,
+    };
+    Seam::new(Arc::new(source), "s".to_owned(), identity, 0)
 }
 
 fn row(off: u64, len: u64, line: Option<&str>, flags: Flags) -> LineRow {
