@@ -140,7 +140,7 @@ pub struct Filter {
 }
 
 /// A job whose rows are wanted, in the cluster of the object.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WantedJob {
     /// See [`Origin`], as for all of them.
     pub role: String,
@@ -148,6 +148,17 @@ pub struct WantedJob {
     pub env: String,
     /// See [`Origin`].
     pub job: String,
+}
+
+impl WantedJob {
+    /// The job of a file, if it is a job's.
+    pub fn of(origin: &Origin) -> Option<Self> {
+        Some(Self {
+            role: origin.role.clone()?,
+            env: origin.env.clone()?,
+            job: origin.job.clone()?,
+        })
+    }
 }
 
 impl Filter {

@@ -16,6 +16,7 @@
 //! not be there yet, or be gone.
 
 mod groups;
+mod jobs;
 mod seen;
 
 use std::cmp::Reverse;
@@ -32,6 +33,7 @@ use crate::listing::{self, ListError};
 use crate::row::Origin;
 use crate::store::{Store, StoreError};
 use groups::{Groups, Loaded, ObjectRuns, RowsOf};
+pub use jobs::{FoundJobs, jobs};
 use seen::Seen;
 
 /// What is wanted of an archive.
