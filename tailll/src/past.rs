@@ -8,6 +8,7 @@
 //! Rows go through the same filters as lines of live files. What is older than [`HELD_NS`] goes to the view at once; what is
 //! newer may be older than lines that only the live files have, and is handed over with the seams, to be ordered with those.
 
+mod agents;
 mod jobs;
 
 use std::collections::{HashMap, VecDeque};
@@ -35,7 +36,8 @@ use crate::source::{FileLabel, InstanceLabel, Source, SourceId};
 use crate::talk::Talker;
 use crate::transport::Identity;
 
-pub use jobs::{jobs_of, zone_of_cluster};
+pub use agents::{Agents, SETTLED_NS};
+pub use jobs::{Question, jobs_of, zone_of_cluster};
 
 /// How old a row must be to be shown before the live files are looked at, in ns: what agents lag behind each other.
 pub const HELD_NS: i64 = 10 * 60 * 1_000_000_000;
@@ -232,14 +234,19 @@ enum Way {
     WithTheSeam,
 }
 
+/// The times of rows that are in a span, at this time.
+pub fn times_of(span: Span, now_ns: i64) -> Range<i64> {
+    let end_ns = if span.ends() {
+        span.until_ns.saturating_add(1)
+    } else {
+        now_ns.saturating_add(AHEAD_NS)
+    };
+    span.since_ns..end_ns
+}
+
 impl Wanted {
     /// The question to an archive, asked at this time.
     pub fn request(&self, now_ns: i64) -> Request {
-        let end_ns = if self.span.ends() {
-            self.span.until_ns.saturating_add(1)
-        } else {
-            now_ns.saturating_add(AHEAD_NS)
-        };
         Request {
             cluster: self.key.cluster().to_owned(),
             job: Some(WantedJob {
@@ -252,7 +259,7 @@ impl Wanted {
                 .as_ref()
                 .map(|set| set.iter().collect())
                 .unwrap_or_default(),
-            ts_ns: self.span.since_ns..end_ns,
+            ts_ns: times_of(self.span, now_ns),
         }
     }
 }

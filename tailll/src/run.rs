@@ -32,7 +32,7 @@ use crate::merge::{Anchor, Order};
 use crate::moment::{self, End, Moment, Span};
 use crate::options::{Ended, Environment, Follow, Input, Options, Wait};
 use crate::output;
-use crate::past::{self, Completeness, Told, Wanted};
+use crate::past::{self, Agents, Completeness, Question, Told, Wanted};
 use crate::pool::Patience;
 use crate::reach::{Reach, Way};
 use crate::reader::Sink;
@@ -153,7 +153,19 @@ pub async fn run(
         exit = signals.next() => return Ok(exit),
     };
     let jobs = match &store {
-        Some(_) => past::jobs_of(&sources, &options.targets, &mut failures, &mut notes),
+        Some(store) => {
+            let question = Question {
+                sources: &sources,
+                targets: &options.targets,
+                stage: options.stage.as_deref(),
+                ts_ns: past::times_of(range.span(&zone), clock.arrival().wall_ns),
+            };
+            let looking = past::jobs_of(store, question, &mut failures, &mut notes);
+            tokio::select! {
+                jobs = looking => jobs,
+                exit = signals.next() => return Ok(exit),
+            }
+        }
         None => Vec::new(),
     };
     for note in &notes {
@@ -276,7 +288,9 @@ pub async fn run(
                 drop(replayed);
                 match store {
                     Some(store) if !wanted.is_empty() => {
-                        course.past = past::show(store, wanted, outlet).await.into();
+                        // Before anything is read: what is complete then has been read.
+                        let agents = Agents::new(Arc::clone(&store), clock.arrival().wall_ns);
+                        course.past = Past::new(past::show(store, wanted, outlet).await, agents);
                     }
                     _ => drop(outlet),
                 }
@@ -451,14 +465,17 @@ struct Past {
     seams: Arc<Seams>,
     rows: u64,
     completeness: Completeness,
+    /// How far its agents are.
+    agents: Option<Agents>,
 }
 
-impl From<Told> for Past {
-    fn from(told: Told) -> Self {
+impl Past {
+    fn new(told: Told, agents: Agents) -> Self {
         Self {
             seams: Arc::new(told.seams),
             rows: told.rows,
             completeness: told.completeness,
+            agents: Some(agents),
         }
     }
 }
@@ -568,7 +585,7 @@ impl Course {
         while listening || !self.followers.is_empty() {
             tokio::select! {
                 event = heard.recv(), if listening => match event {
-                    Some(event) => self.hear(event),
+                    Some(event) => self.hear(event).await,
                     None => listening = false,
                 },
                 Some(ended) = self.followers.join_next() => self.ended(ended),
@@ -666,7 +683,7 @@ impl Course {
     }
 
     /// Takes discovery's news.
-    fn hear(&mut self, event: DiscoveryEvent) {
+    async fn hear(&mut self, event: DiscoveryEvent) {
         match event {
             DiscoveryEvent::Added(instance) => {
                 let until = self.until;
@@ -676,16 +693,22 @@ impl Course {
                     self.talker.note(&format!("+ {}", instance.label.name()));
                 }
             }
-            DiscoveryEvent::Past { instance, how } => {
+            DiscoveryEvent::Past {
+                instance,
+                how,
+                ended_ms,
+            } => {
                 let need = match self.ended_asked {
                     Ended::Show => Need::Asked,
                     Ended::LeaveOut => Need::MayHaveMore,
                 };
-                let task_id = instance.label.task_id.as_deref().unwrap_or_default();
                 if need == Need::MayHaveMore
-                    && self.past.seams.of_task(task_id) == OfTask::Everything
+                    && let Some(task_id) = &instance.label.task_id
                 {
-                    return;
+                    let ended_ns = ended_ms.map(|ms| ms.saturating_mul(1_000_000));
+                    if self.has_no_more(&instance, task_id, ended_ns).await {
+                        return;
+                    }
                 }
                 // What is left of it has an end, however long the others are followed.
                 if let Some(instance) = self.follow(instance, Until::End, need)
@@ -715,6 +738,31 @@ impl Course {
                 self.talker.note(&format!("{source}: {message}"));
             }
             DiscoveryEvent::Complete { source, instances } => self.complete(&source, instances),
+        }
+    }
+
+    /// Whether the host of an instance that has ended has no line of the time that is asked for that did not come from the archive.
+    async fn has_no_more(
+        &mut self,
+        instance: &Instance,
+        task_id: &str,
+        ended_ns: Option<i64>,
+    ) -> bool {
+        let of_task = self.past.seams.of_task(task_id);
+        let settled_ns = ended_ns.map(|ns| ns.saturating_add(past::SETTLED_NS));
+        let since_ns = self.range.span(&self.zone(instance)).since_ns;
+        match (of_task, settled_ns) {
+            (OfTask::Everything, _) => true,
+            (_, None) => false,
+            (_, Some(settled_ns)) if settled_ns < since_ns => true,
+            (OfTask::Nothing, Some(_)) => false,
+            (OfTask::Part, Some(settled_ns)) => match &mut self.past.agents {
+                Some(agents) => {
+                    let of_task = self.past.seams.agents(task_id);
+                    agents.have_shipped(&of_task, settled_ns).await
+                }
+                None => false,
+            },
         }
     }
 

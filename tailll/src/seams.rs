@@ -4,10 +4,10 @@
 //! bytes before the seam, which are compared. Owns what is known of each seam, the choice among them, and the archive's last
 //! rows, which wait here to be ordered together with what the live files hold. Reads nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use archive::Origin;
+use archive::{AgentId, Origin, SrcParts};
 use joblog::Stream;
 
 use crate::batch::{Batch, Mark};
@@ -219,6 +219,15 @@ impl Seams {
             };
         }
         all
+    }
+
+    /// The agents that shipped what the archive has of a task.
+    pub fn agents(&self, task_id: &str) -> BTreeSet<AgentId> {
+        lock(&self.seams)
+            .iter()
+            .filter(|seam| seam.source.instance.task_id.as_deref() == Some(task_id))
+            .filter_map(|seam| Some(seam.src.parse::<SrcParts>().ok()?.agent))
+            .collect()
     }
 
     /// Which seams a listed file of a log may have.

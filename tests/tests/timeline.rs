@@ -246,16 +246,17 @@ impl World {
     }
 
     fn command(&self, more: &[&str]) -> TailProcess {
+        self.command_of("aa/www/prod/hello", more)
+    }
+
+    fn command_of(&self, target: &str, more: &[&str]) -> TailProcess {
+        self.command_since(target, "4h", more)
+    }
+
+    fn command_since(&self, target: &str, since: &str, more: &[&str]) -> TailProcess {
         let mut command = self.cluster.command(PROGRAM);
         command
-            .args([
-                "aa/www/prod/hello",
-                "-o",
-                "raw",
-                "--since",
-                "4h",
-                "--archive",
-            ])
+            .args([target, "-o", "raw", "--since", since, "--archive"])
             .arg(&self.archive)
             .args(more);
         TailProcess::start(&mut command, Reading::Eager).expect("the program")
@@ -451,7 +452,60 @@ fn a_job_that_no_longer_runs_is_read_from_the_archive_alone() -> Result<()> {
     world.compare(&world.shown(&["--no-follow"])?)?;
     // A key of a cluster that nobody knows here is enough for the archive.
     fs::write(world.cluster.path("tailll.toml"), "")?;
-    world.compare(&world.shown(&["--no-follow"])?)
+    for target in [
+        "aa/www/prod/hello",
+        "www/prod/hello",
+        "hello",
+        "hel*",
+        "*/www/*/hello",
+    ] {
+        let process = world.command_of(target, &["--no-follow"]);
+        world
+            .compare(&process.wait_for_end(PATIENCE)?)
+            .with_context(|| target.to_owned())?;
+    }
+    let unknown = world.command_of("hallo", &["--no-follow"]);
+    let ended = unknown.wait_for_end(PATIENCE)?;
+    ensure!(!ended.status.success() && ended.lines.is_empty());
+    Ok(())
+}
+
+#[test]
+fn hosts_of_ended_instances_are_asked_where_they_may_have_more() -> Result<()> {
+    let mut rng = Rng::new(8);
+    let mut world = World::start(Age::Old)?;
+    for _ in 0..3 {
+        world.burst(&mut rng)?;
+    }
+    world.finish_line()?;
+    world.ship()?;
+    let end = |world: &World, ago: SignedDuration| {
+        let at_ms = (clock::now() - ago).as_millisecond();
+        let scheduler = world.cluster.scheduler();
+        for task in &world.running {
+            let (model, id) = (scheduler.model(), &task.task_id);
+            model.set_begin(id, at_ms - 1);
+            model.set_status(id, Status::Finished, at_ms, Some("done"));
+        }
+    };
+    let logins = |world: &World| world.cluster.ssh().counters().connections_total;
+    // The agent was there after their end, so the archive has all of it.
+    end(&world, SignedDuration::from_hours(1));
+    let before = logins(&world);
+    world.compare(&world.shown(&["--no-follow"])?)?;
+    ensure!(logins(&world) == before, "somebody was asked");
+    // Nothing of them can be so new.
+    let short = world.command_since("aa/www/prod/hello", "30m", &["--no-follow"]);
+    let ended = short.wait_for_end(PATIENCE)?;
+    ensure!(ended.lines.is_empty(), "{}", ended.talk);
+    ensure!(logins(&world) == before, "somebody was asked");
+    // It was not there since.
+    world.burst(&mut rng)?;
+    world.finish_line()?;
+    end(&world, SignedDuration::ZERO);
+    world.compare(&world.shown(&["--no-follow"])?)?;
+    ensure!(logins(&world) > before, "nobody was asked");
+    Ok(())
 }
 
 /// The objects with rows, in the order in which they were made.
