@@ -11,7 +11,7 @@
 mod agents;
 mod jobs;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -181,6 +181,8 @@ struct Job {
     next: Option<Held>,
     /// What rows have come of each file, by its number.
     coming: Vec<Coming>,
+    /// Tasks with files of which no more rows are taken.
+    cut_tasks: HashSet<String>,
     /// Bytes of a file of which there are no rows, until it is known when they were written.
     hole: Option<(FileNumber, Range<u64>)>,
 }
@@ -274,6 +276,7 @@ impl Job {
             labels: HashMap::new(),
             next: None,
             coming: Vec::new(),
+            cut_tasks: HashSet::new(),
             hole: None,
         }
     }
@@ -297,6 +300,8 @@ impl Job {
     fn cut(&mut self, file: FileNumber) {
         self.history.close(file);
         *self.coming(file) = Coming::Cut;
+        let task_id = self.history.origin(file).task_id.clone();
+        self.cut_tasks.extend(task_id);
     }
 
     fn coming(&mut self, file: FileNumber) -> &mut Coming {
@@ -804,7 +809,9 @@ impl Past {
         self.flush().await?;
         let mut seams = Vec::new();
         let mut ids = Vec::new();
+        let mut cut_tasks = HashSet::new();
         for job in &mut self.jobs {
+            cut_tasks.extend(job.cut_tasks.drain());
             for file in job.files.drain(..).flatten() {
                 ids.extend(file.id);
                 if file.taking == Taking::Chosen {
@@ -816,7 +823,7 @@ impl Past {
             self.send(Event::Closed(id)).await?;
         }
         self.send(Event::PastOver).await?;
-        Ok(Seams::new(seams))
+        Ok(Seams::new(seams).with_cut(cut_tasks))
     }
 }
 

@@ -751,11 +751,14 @@ impl Course {
         let of_task = self.past.seams.of_task(task_id);
         let settled_ns = ended_ns.map(|ns| ns.saturating_add(past::SETTLED_NS));
         let since_ns = self.range.span(&self.zone(instance)).since_ns;
+        let is_whole =
+            self.past.completeness == Completeness::Whole && !self.past.seams.is_cut(task_id);
         match (of_task, settled_ns) {
-            (OfTask::Everything, _) => true,
-            (_, None) => false,
             (_, Some(settled_ns)) if settled_ns < since_ns => true,
-            (OfTask::Nothing, Some(_)) => false,
+            // What was not read of the archive is on the host, if it is anywhere.
+            _ if !is_whole => false,
+            (OfTask::Everything, _) => true,
+            (OfTask::Nothing, _) | (_, None) => false,
             (OfTask::Part, Some(settled_ns)) => match &mut self.past.agents {
                 Some(agents) => {
                     let of_task = self.past.seams.agents(task_id);

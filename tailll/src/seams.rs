@@ -4,7 +4,7 @@
 //! bytes before the seam, which are compared. Owns what is known of each seam, the choice among them, and the archive's last
 //! rows, which wait here to be ordered together with what the live files hold. Reads nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use archive::{AgentId, Origin, SrcParts};
@@ -182,6 +182,8 @@ pub enum Candidates {
 pub struct Seams {
     by_log: HashMap<LogKey, Vec<usize>>,
     seams: Mutex<Vec<Seam>>,
+    /// Tasks of which rows were left to the live files.
+    cut: HashSet<String>,
 }
 
 impl Seams {
@@ -196,7 +198,19 @@ impl Seams {
         Self {
             by_log,
             seams: Mutex::new(seams),
+            cut: HashSet::new(),
         }
+    }
+
+    /// The same, where rows of these tasks were left to their live files.
+    #[must_use]
+    pub fn with_cut(self, tasks: HashSet<String>) -> Self {
+        Self { cut: tasks, ..self }
+    }
+
+    /// Whether rows of a task were left to its live files, so that they have to be looked at.
+    pub fn is_cut(&self, task_id: &str) -> bool {
+        self.cut.contains(task_id)
     }
 
     /// Whether there are none.
