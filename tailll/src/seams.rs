@@ -181,7 +181,7 @@ pub enum Candidates {
 #[derive(Debug, Default)]
 pub struct Seams {
     by_log: HashMap<LogKey, Vec<usize>>,
-    seams: Mutex<Vec<Seam>>,
+    all: Mutex<Vec<Seam>>,
     /// Tasks of which rows were left to the live files.
     cut: HashSet<String>,
 }
@@ -197,7 +197,7 @@ impl Seams {
         }
         Self {
             by_log,
-            seams: Mutex::new(seams),
+            all: Mutex::new(seams),
             cut: HashSet::new(),
         }
     }
@@ -220,7 +220,7 @@ impl Seams {
 
     /// What the archive has of a task.
     pub fn of_task(&self, task_id: &str) -> OfTask {
-        let seams = lock(&self.seams);
+        let seams = lock(&self.all);
         let mut all = OfTask::Nothing;
         for seam in seams
             .iter()
@@ -237,7 +237,7 @@ impl Seams {
 
     /// The agents that shipped what the archive has of a task.
     pub fn agents(&self, task_id: &str) -> BTreeSet<AgentId> {
-        lock(&self.seams)
+        lock(&self.all)
             .iter()
             .filter(|seam| seam.source.instance.task_id.as_deref() == Some(task_id))
             .filter_map(|seam| Some(seam.src.parse::<SrcParts>().ok()?.agent))
@@ -246,7 +246,7 @@ impl Seams {
 
     /// Which seams a listed file of a log may have.
     pub fn candidates(&self, log: &LogKey, identity: Identity, size: u64) -> Candidates {
-        let seams = lock(&self.seams);
+        let seams = lock(&self.all);
         let numbers = self.by_log.get(log).map(Vec::as_slice).unwrap_or_default();
         let mut of_log: Vec<(usize, &Seam)> = numbers
             .iter()
@@ -287,21 +287,21 @@ impl Seams {
 
     /// Which file of the archive, in which epoch, a seam is of.
     pub fn file(&self, number: usize) -> Option<(String, u32)> {
-        let seams = lock(&self.seams);
+        let seams = lock(&self.all);
         let seam = seams.get(number)?;
         Some((seam.src.clone(), seam.epoch))
     }
 
     /// The newest time that the archive has of a log, in ns since 1970.
     pub fn newest_ns(&self, log: &LogKey) -> Option<i64> {
-        let seams = lock(&self.seams);
+        let seams = lock(&self.all);
         let numbers = self.by_log.get(log)?;
         numbers.iter().map(|&number| seams[number].newest_ns).max()
     }
 
     /// The last rows of a seam, for who goes on from there. They are given once.
     pub fn take_rest(&self, number: usize) -> Vec<Rest> {
-        lock(&self.seams)
+        lock(&self.all)
             .get_mut(number)
             .map(|seam| std::mem::take(&mut seam.rest))
             .unwrap_or_default()
@@ -312,7 +312,7 @@ impl Seams {
         &self,
         is_orphan: impl Fn(&InstanceLabel, Identity) -> bool,
     ) -> Vec<(Arc<Source>, Vec<Rest>)> {
-        lock(&self.seams)
+        lock(&self.all)
             .iter_mut()
             .filter(|seam| !seam.rest.is_empty() && is_orphan(&seam.source.instance, seam.identity))
             .map(|seam| (Arc::clone(&seam.source), std::mem::take(&mut seam.rest)))

@@ -44,13 +44,13 @@ impl Agents {
     /// Whether all that these agents' hosts had at a time was in the archive when it was read. Of no agents that is not known.
     pub async fn have_shipped(&mut self, agents: &BTreeSet<AgentId>, until_ns: i64) -> bool {
         for agent in agents {
-            let complete_ns = match self.complete_ns.get(agent) {
-                Some(known) => *known,
-                None => {
-                    let found = self.look(*agent).await;
-                    self.complete_ns.insert(*agent, found);
-                    found
-                }
+            let known = self.complete_ns.get(agent).copied();
+            let complete_ns = if let Some(known) = known {
+                known
+            } else {
+                let found = self.look(*agent).await;
+                self.complete_ns.insert(*agent, found);
+                found
             };
             if complete_ns.is_none_or(|complete_ns| complete_ns < until_ns) {
                 return false;
