@@ -272,10 +272,7 @@ fn read(mut command: Command, reader: Reader) -> Result<Run> {
                 return Ok((bytes, lines, first, stalled));
             }
             bytes += count;
-            lines += buffer[..count]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count();
+            lines += buffer[..count].split(|byte| *byte == b'\n').count() - 1;
             if first.is_none() && lines > 0 {
                 first = Some(started.elapsed().as_secs_f64());
                 if reader == Reader::StallsAfterTheFirstLine {
