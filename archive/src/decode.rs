@@ -67,6 +67,39 @@ impl OwnedRow {
     }
 }
 
+/// A row for who shows lines: without what was read of them, and with a line that shares its bytes with others of its batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineRow {
+    /// Whose file it is, without the deployed build.
+    pub origin: Arc<Origin>,
+    /// See [`Row`], as for all the others.
+    pub ts_ns: i64,
+    /// See [`Row`].
+    pub epoch: u32,
+    /// See [`Row`].
+    pub off: u64,
+    /// See [`Row`].
+    pub len: u64,
+    /// See [`Row`]: the bytes as they were, also where they are not UTF-8.
+    pub line: Option<Bytes>,
+    /// See [`Row`].
+    pub flags: Flags,
+}
+
+impl From<OwnedRow> for LineRow {
+    fn from(row: OwnedRow) -> Self {
+        Self {
+            origin: row.origin,
+            ts_ns: row.ts_ns,
+            epoch: row.epoch,
+            off: row.off,
+            len: row.len,
+            line: row.line.map(Bytes::from),
+            flags: row.flags,
+        }
+    }
+}
+
 /// What a row says of its file: what an audit needs, without what it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tile<'a> {
@@ -107,7 +140,7 @@ pub struct Filter {
 }
 
 /// A job whose rows are wanted, in the cluster of the object.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WantedJob {
     /// See [`Origin`], as for all of them.
     pub role: String,
@@ -115,6 +148,17 @@ pub struct WantedJob {
     pub env: String,
     /// See [`Origin`].
     pub job: String,
+}
+
+impl WantedJob {
+    /// The job of a file, if it is a job's.
+    pub fn of(origin: &Origin) -> Option<Self> {
+        Some(Self {
+            role: origin.role.clone()?,
+            env: origin.env.clone()?,
+            job: origin.job.clone()?,
+        })
+    }
 }
 
 impl Filter {

@@ -16,6 +16,7 @@
 //! not be there yet, or be gone.
 
 mod groups;
+mod jobs;
 mod seen;
 
 use std::cmp::Reverse;
@@ -26,12 +27,13 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::decode::{DecodeError, OwnedRow, Run, WantedJob};
+use crate::decode::{DecodeError, LineRow, Run, WantedJob};
 use crate::key::{Hour, ObjectKey};
 use crate::listing::{self, ListError};
 use crate::row::Origin;
 use crate::store::{Store, StoreError};
 use groups::{Groups, Loaded, ObjectRuns, RowsOf};
+pub use jobs::{FoundJobs, jobs};
 use seen::Seen;
 
 /// What is wanted of an archive.
@@ -69,6 +71,13 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileNumber(usize);
 
+impl FileNumber {
+    /// The number: files are counted from 0 as they become known.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// What comes out, one after the other.
 #[derive(Debug)]
 pub enum Item {
@@ -79,7 +88,7 @@ pub enum Item {
         /// The newest time of its file up to it, in ns since 1970; never less than that of the item before.
         order_ns: i64,
         /// It.
-        row: Box<OwnedRow>,
+        row: LineRow,
     },
     /// Bytes of a file of which there is no row, although there are some before and behind.
     Hole {
@@ -173,7 +182,7 @@ struct PlacedRun {
 
 struct OpenRun {
     rows: RowsOf,
-    head: OwnedRow,
+    head: LineRow,
 }
 
 /// Where a file's next row is.
@@ -402,7 +411,7 @@ impl History {
                     };
                     let loaded = self.groups.load(&placed.key, placed.group).await;
                     let opened = match loaded {
-                        Ok(loaded) => Loaded::open(&loaded, &placed.key, placed.run.rows.clone()),
+                        Ok(loaded) => Loaded::open(&loaded, &placed.key, &placed.run),
                         Err(groups::LoadError::Store(error)) => return Err(error.into()),
                         Err(groups::LoadError::Decode(error)) => Err(error),
                     };
@@ -455,7 +464,7 @@ impl History {
         let item = Item::Row {
             file: number,
             order_ns,
-            row: Box::new(row),
+            row,
         };
         match hole {
             Some(bytes) => {

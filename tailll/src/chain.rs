@@ -507,6 +507,7 @@ mod tests {
                 },
                 size: 10,
                 modified_s: n as i64,
+                birth_s: None,
                 kind: FileKind::Regular,
                 path: path.as_bytes().to_vec(),
             })

@@ -86,6 +86,8 @@ pub enum DiscoveryEvent {
         instance: Instance,
         /// How it ended, as a fragment.
         how: String,
+        /// When, in ms since 1970, if that is known.
+        ended_ms: Option<i64>,
     },
     /// An instance has ended or gone.
     Removed {
@@ -298,7 +300,7 @@ pub(crate) mod tests {
         };
         match event {
             DiscoveryEvent::Added(instance) => format!("+ {}", name(&instance.label)),
-            DiscoveryEvent::Past { instance, how } => {
+            DiscoveryEvent::Past { instance, how, .. } => {
                 format!("past {}: {how}", name(&instance.label))
             }
             DiscoveryEvent::Removed { label, how, .. } => format!("- {}: {how}", name(label)),

@@ -204,9 +204,12 @@ impl Work {
         };
         self.follower
             .sink
-            .orphans(|label, inode| {
+            .orphans(|label, identity| {
                 label.task_id.as_deref() == Some(task_id)
-                    && !listing.files.iter().any(|file| file.id.inode == inode)
+                    && !listing
+                        .files
+                        .iter()
+                        .any(|file| file.identity().may_be(identity))
             })
             .await;
     }

@@ -21,6 +21,7 @@ pub mod dial;
 pub mod dialler;
 pub mod discovery;
 pub mod doctor;
+pub mod earlier;
 pub mod escape;
 pub mod exit;
 pub mod fields;

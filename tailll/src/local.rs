@@ -110,6 +110,14 @@ fn open(path: &Path, start: Start, until: Until) -> Result<(Header, LocalStream)
     ))
 }
 
+fn birth_s(metadata: &std::fs::Metadata) -> Option<i64> {
+    let birth = metadata.created().ok()?;
+    let since_1970 = birth.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since_1970.as_secs())
+        .ok()
+        .filter(|birth| *birth > 0)
+}
+
 fn id_of(metadata: &std::fs::Metadata) -> FileId {
     FileId {
         device: metadata.dev(),
@@ -268,6 +276,7 @@ fn stat_of(path: &Path, metadata: &std::fs::Metadata) -> FileStat {
         id: id_of(metadata),
         size: metadata.size(),
         modified_s: metadata.mtime(),
+        birth_s: birth_s(metadata),
         kind,
         path: path.as_os_str().as_bytes().to_vec(),
     }

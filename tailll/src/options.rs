@@ -130,6 +130,8 @@ pub struct Options {
     pub targets: Vec<Target>,
     /// How much of what is already there.
     pub history: History,
+    /// The number of lines that was asked for: where live files have fewer, an archive may have more.
+    pub asked_lines: Option<u64>,
     /// What happens after it.
     pub follow: Follow,
     /// Regular expressions of which a line must match one, unless there are none.
@@ -362,6 +364,10 @@ impl Options {
                 (None, None, None) => History::Lines(DEFAULT_HISTORY_LINES),
                 // From then on, or up to then, all of it.
                 (None, _, _) => History::All,
+            },
+            asked_lines: match lines.tail {
+                Some(History::Lines(lines)) => Some(lines),
+                _ => None,
             },
             follow: if lines.no_follow {
                 Follow::Stop

@@ -8,6 +8,7 @@
 //! Rows go through the same filters as lines of live files. What is older than [`HELD_NS`] goes to the view at once; what is
 //! newer may be older than lines that only the live files have, and is handed over with the seams, to be ordered with those.
 
+mod agents;
 mod jobs;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -15,14 +16,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use archive::decode::{OwnedRow, WantedJob};
+use archive::decode::{LineRow, WantedJob};
 use archive::history::{FileNumber, History, HistoryError, Item, Limits, Request};
 use archive::{Flags, Origin, SrcParts, Store};
+use bytes::Bytes;
 use jiff::tz::TimeZone;
 use joblog::{InstanceSet, JobKey};
 use tokio::sync::mpsc;
 
-use crate::assemble::{ArchivedLine, LINE_BYTES, LineSettings, RowAssembler};
+use crate::assemble::{ArchivedLine, Arrival, LINE_BYTES, LineSettings, RowAssembler};
 use crate::batch::{Batch, Event, LineKind, Mark, Records};
 use crate::causes::chain;
 use crate::clock::Clock;
@@ -32,8 +34,10 @@ use crate::seams::{self, CHECKED_BYTES, LogKey, Rest, Seam, Seams};
 use crate::selection::{ExecutorOutput, FileSelection};
 use crate::source::{FileLabel, InstanceLabel, Source, SourceId};
 use crate::talk::Talker;
+use crate::transport::Identity;
 
-pub use jobs::{jobs_of, zone_of_cluster};
+pub use agents::{Agents, SETTLED_NS};
+pub use jobs::{Question, jobs_of, zone_of_cluster};
 
 /// How old a row must be to be shown before the live files are looked at, in ns: what agents lag behind each other.
 pub const HELD_NS: i64 = 10 * 60 * 1_000_000_000;
@@ -48,13 +52,15 @@ pub const BATCH_BYTES: usize = 64 << 10;
 pub const PENDING_NS: i64 = 2 * 3600 * 1_000_000_000;
 
 /// How much later than now a row's time may be, in ns: what its writer allows a clock to be wrong by.
-const AHEAD_NS: i64 = 10 * 60 * 1_000_000_000;
+pub const AHEAD_NS: i64 = 10 * 60 * 1_000_000_000;
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// How many rows go by between two words about how far it is.
 const TOLD_ROWS: u64 = 20_000;
 
 /// What a row weighs beside its line, in bytes.
-const ROW_BYTES: usize = size_of::<OwnedRow>() + 64;
+const ROW_BYTES: usize = size_of::<LineRow>() + 64;
 
 /// A job of which the past is wanted.
 #[derive(Debug, Clone)]
@@ -113,7 +119,8 @@ struct Gone;
 
 /// Shows the past of these jobs and tells where the live files go on.
 pub async fn show(store: Arc<dyn Store>, wanted: Vec<Wanted>, outlet: Outlet) -> Told {
-    let now_ns = outlet.clock.arrival().wall_ns;
+    let now = outlet.clock.arrival();
+    let now_ns = now.wall_ns;
     // All jobs together take what one may.
     let limits = Limits::default();
     let limits = Limits {
@@ -129,6 +136,7 @@ pub async fn show(store: Arc<dyn Store>, wanted: Vec<Wanted>, outlet: Outlet) ->
         jobs,
         outlet,
         now_ns,
+        arrival: now,
         held: VecDeque::new(),
         held_bytes: 0,
         pending: Vec::new(),
@@ -155,6 +163,8 @@ struct Past {
     held_bytes: usize,
     /// Files with lines that have not gone to the view.
     pending: Vec<(usize, FileNumber)>,
+    /// When the lines that wait came, about: the clock is not asked for each.
+    arrival: Arrival,
     /// The bytes of these.
     pending_bytes: usize,
     rows: u64,
@@ -165,13 +175,14 @@ struct Past {
 struct Job {
     wanted: Wanted,
     history: History,
-    files: HashMap<FileNumber, File>,
+    /// By their numbers; those that have had no row yet are not there.
+    files: Vec<Option<File>>,
     labels: HashMap<(Option<String>, u32, Option<String>), Arc<InstanceLabel>>,
     next: Option<Held>,
-    /// Files of which rows have come.
-    begun: HashSet<FileNumber>,
-    /// Files of which no more rows are taken: their live files have what comes.
-    cut: HashSet<FileNumber>,
+    /// What rows have come of each file, by its number.
+    coming: Vec<Coming>,
+    /// Tasks with files of which no more rows are taken.
+    cut_tasks: HashSet<String>,
     /// Bytes of a file of which there are no rows, until it is known when they were written.
     hole: Option<(FileNumber, Range<u64>)>,
 }
@@ -181,7 +192,7 @@ struct Held {
     job: usize,
     file: FileNumber,
     order_ns: i64,
-    row: Box<OwnedRow>,
+    row: LineRow,
 }
 
 /// What is known of a file.
@@ -193,8 +204,20 @@ struct File {
     /// Its lines that have gone nowhere yet.
     batch: Option<Batch>,
     /// Rows of a last line that has no end yet.
-    unfinished: Vec<OwnedRow>,
+    unfinished: Vec<LineRow>,
     seam: Option<Seam>,
+}
+
+/// Whether rows of a file come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Coming {
+    /// None has come yet.
+    #[default]
+    NotYet,
+    /// Some have.
+    Begun,
+    /// No more are taken: the live file has what comes.
+    Cut,
 }
 
 /// Whether a file is chosen.
@@ -213,14 +236,19 @@ enum Way {
     WithTheSeam,
 }
 
+/// The times of rows that are in a span, at this time.
+pub fn times_of(span: Span, now_ns: i64) -> Range<i64> {
+    let end_ns = if span.ends() {
+        span.until_ns.saturating_add(1)
+    } else {
+        now_ns.saturating_add(AHEAD_NS)
+    };
+    span.since_ns..end_ns
+}
+
 impl Wanted {
     /// The question to an archive, asked at this time.
     pub fn request(&self, now_ns: i64) -> Request {
-        let end_ns = if self.span.ends() {
-            self.span.until_ns.saturating_add(1)
-        } else {
-            now_ns.saturating_add(AHEAD_NS)
-        };
         Request {
             cluster: self.key.cluster().to_owned(),
             job: Some(WantedJob {
@@ -233,7 +261,7 @@ impl Wanted {
                 .as_ref()
                 .map(|set| set.iter().collect())
                 .unwrap_or_default(),
-            ts_ns: self.span.since_ns..end_ns,
+            ts_ns: times_of(self.span, now_ns),
         }
     }
 }
@@ -244,11 +272,11 @@ impl Job {
         Self {
             history: History::new(Arc::clone(store), request, limits),
             wanted,
-            files: HashMap::new(),
+            files: Vec::new(),
             labels: HashMap::new(),
             next: None,
-            begun: HashSet::new(),
-            cut: HashSet::new(),
+            coming: Vec::new(),
+            cut_tasks: HashSet::new(),
             hole: None,
         }
     }
@@ -271,7 +299,22 @@ impl Job {
     /// Takes no more of a file: its live file has it.
     fn cut(&mut self, file: FileNumber) {
         self.history.close(file);
-        self.cut.insert(file);
+        *self.coming(file) = Coming::Cut;
+        let task_id = self.history.origin(file).task_id.clone();
+        self.cut_tasks.extend(task_id);
+    }
+
+    fn coming(&mut self, file: FileNumber) -> &mut Coming {
+        let index = file.index();
+        if self.coming.len() <= index {
+            self.coming.resize(index + 1, Coming::NotYet);
+        }
+        &mut self.coming[index]
+    }
+
+    /// A file of which a row has been looked at.
+    fn known(&mut self, file: FileNumber) -> Option<&mut File> {
+        self.files.get_mut(file.index())?.as_mut()
     }
 
     /// Whether a file's rows do not begin at its beginning although it was made within the time that is asked for.
@@ -340,16 +383,17 @@ impl Past {
                     if let Some((of, bytes)) = self.jobs[at].hole.take() {
                         self.hole(at, of, &bytes, order_ns).await?;
                     }
-                    if self.jobs[at].begun.insert(file)
-                        && self.jobs[at].lacks_beginning(file)
-                        && order_ns >= self.now_ns - PENDING_NS
-                    {
-                        self.jobs[at].cut(file);
+                    let job = &mut self.jobs[at];
+                    if *job.coming(file) == Coming::NotYet {
+                        *job.coming(file) = Coming::Begun;
+                        if job.lacks_beginning(file) && order_ns >= self.now_ns - PENDING_NS {
+                            job.cut(file);
+                        }
                     }
-                    if self.jobs[at].cut.contains(&file) {
+                    if *job.coming(file) == Coming::Cut {
                         continue;
                     }
-                    self.jobs[at].next = Some(Held {
+                    job.next = Some(Held {
                         job: at,
                         file,
                         order_ns,
@@ -418,6 +462,9 @@ impl Past {
         if self.rows % TOLD_ROWS == 1 {
             self.tell(held.order_ns, held.job);
         }
+        if self.held.is_empty() && held.order_ns < self.now_ns - HELD_NS {
+            return self.row(held, Way::Now).await;
+        }
         self.held_bytes += weight(&held);
         self.held.push_back(held);
         while let Some(first) = self.held.front()
@@ -479,7 +526,12 @@ impl Past {
         }
         if row.line.is_some() {
             let is_unfinished = row.flags.contains(Flags::UNFINISHED);
-            rows.push(*row);
+            if !is_unfinished && rows.is_empty() {
+                return self
+                    .line(at, number, std::slice::from_ref(&row), order_ns, way)
+                    .await;
+            }
+            rows.push(row);
             let bytes: usize = rows
                 .iter()
                 .filter_map(|row| Some(row.line.as_ref()?.len()))
@@ -511,14 +563,14 @@ impl Past {
         &mut self,
         at: usize,
         number: FileNumber,
-        rows: &[OwnedRow],
+        rows: &[LineRow],
         order_ns: i64,
         way: Way,
     ) -> Result<(), Gone> {
-        let arrival = self.outlet.clock.arrival();
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             return Ok(());
         };
+        let arrival = self.arrival;
         let file = self.file(at, number, &first.origin);
         let mut joined = Vec::new();
         let bytes = match rows {
@@ -566,9 +618,9 @@ impl Past {
 
     /// What is known of a file.
     fn file(&mut self, at: usize, number: FileNumber, origin: &Arc<Origin>) -> &mut File {
-        let arrival = self.outlet.clock.arrival();
         let job = &mut self.jobs[at];
-        if !job.files.contains_key(&number) {
+        let index = number.index();
+        if job.files.get(index).is_none_or(Option::is_none) {
             let label = seams::file_label(origin);
             let source = Arc::new(Source {
                 instance: job.label(origin),
@@ -585,21 +637,19 @@ impl Past {
                 zone: job.wanted.zone.clone(),
                 records: Records::OnArrival,
             };
-            let inode = origin.src.parse::<SrcParts>().ok().map(|parts| parts.inode);
-            let seam = inode
+            let seam = origin
+                .src
+                .parse()
+                .ok()
                 .filter(|_| LogKey::of(&source.instance, &source.file).is_some())
-                .map(|inode| Seam {
-                    source: Arc::clone(&source),
-                    src: origin.src.clone(),
-                    inode,
-                    epoch: job.history.epoch(number),
-                    offset: 0,
-                    check: Vec::new(),
-                    check_end: 0,
-                    newest_ns: i64::MIN,
-                    is_finished: false,
-                    record_kept: None,
-                    rest: Vec::new(),
+                .map(|parts| {
+                    let epoch = job.history.epoch(number);
+                    Seam::new(
+                        Arc::clone(&source),
+                        origin.src.clone(),
+                        identity_of(&parts),
+                        epoch,
+                    )
                 });
             if !is_chosen {
                 job.history.close(number);
@@ -611,15 +661,18 @@ impl Past {
                 } else {
                     Taking::LeftOut
                 },
-                assembler: RowAssembler::new(&source, &settings, arrival),
+                assembler: RowAssembler::new(&source, &settings, self.arrival),
                 source,
                 batch: None,
                 unfinished: Vec::new(),
                 seam,
             };
-            job.files.insert(number, file);
+            if job.files.len() <= index {
+                job.files.resize_with(index + 1, || None);
+            }
+            job.files[index] = Some(file);
         }
-        job.files.get_mut(&number).expect("it was put there")
+        job.known(number).expect("it was put there")
     }
 
     /// Says something among a file's lines.
@@ -661,7 +714,7 @@ impl Past {
 
     /// Moves a file's lines to its seam; files without one go the other way.
     fn keep_rest(&mut self, at: usize, number: FileNumber) {
-        let Some(file) = self.jobs[at].files.get_mut(&number) else {
+        let Some(file) = self.jobs[at].known(number) else {
             return;
         };
         let Some(seam) = &mut file.seam else { return };
@@ -683,7 +736,7 @@ impl Past {
 
     /// A file's last line has no end in the archive. The live file has all of it, where there is one: the seam stays before it.
     async fn unfinished(&mut self, at: usize, number: FileNumber) -> Result<(), Gone> {
-        let Some(file) = self.jobs[at].files.get_mut(&number) else {
+        let Some(file) = self.jobs[at].known(number) else {
             return Ok(());
         };
         let rows = std::mem::take(&mut file.unfinished);
@@ -697,7 +750,7 @@ impl Past {
         let newest_ns = seam.newest_ns.max(order_ns);
         self.line(at, number, &rows, order_ns, Way::WithTheSeam)
             .await?;
-        if let Some(file) = self.jobs[at].files.get_mut(&number) {
+        if let Some(file) = self.jobs[at].known(number) {
             if let Some(batch) = file.batch.take()
                 && !batch.lines.is_empty()
             {
@@ -717,10 +770,11 @@ impl Past {
     /// Sends the lines of all files together: the view orders them.
     async fn flush(&mut self) -> Result<(), Gone> {
         self.pending_bytes = 0;
+        self.arrival = self.outlet.clock.arrival();
         let mut batches = Vec::new();
         let mut opened = Vec::new();
         for (at, number) in self.pending.drain(..) {
-            let Some(file) = self.jobs[at].files.get_mut(&number) else {
+            let Some(file) = self.jobs[at].known(number) else {
                 continue;
             };
             if let Some(mut batch) = file.batch.take() {
@@ -748,23 +802,17 @@ impl Past {
     /// Closes the sources and makes the seams of what is known.
     async fn finish(&mut self) -> Result<Seams, Gone> {
         for at in 0..self.jobs.len() {
-            let unfinished: Vec<FileNumber> = self.jobs[at]
-                .files
-                .iter()
-                .filter(|(_, file)| !file.unfinished.is_empty())
-                .map(|(number, _)| *number)
-                .collect();
-            for number in unfinished {
+            for number in self.jobs[at].history.files() {
                 self.unfinished(at, number).await?;
             }
         }
         self.flush().await?;
         let mut seams = Vec::new();
         let mut ids = Vec::new();
+        let mut cut_tasks = HashSet::new();
         for job in &mut self.jobs {
-            let mut files: Vec<(FileNumber, File)> = job.files.drain().collect();
-            files.sort_by_key(|(number, _)| *number);
-            for (_, file) in files {
+            cut_tasks.extend(job.cut_tasks.drain());
+            for file in job.files.drain(..).flatten() {
                 ids.extend(file.id);
                 if file.taking == Taking::Chosen {
                     seams.extend(file.seam);
@@ -775,12 +823,20 @@ impl Past {
             self.send(Event::Closed(id)).await?;
         }
         self.send(Event::PastOver).await?;
-        Ok(Seams::new(seams))
+        Ok(Seams::new(seams).with_cut(cut_tasks))
+    }
+}
+
+/// Which file on its host a file of the archive is.
+pub fn identity_of(parts: &SrcParts) -> Identity {
+    Identity {
+        inode: parts.inode,
+        birth_s: parts.birth_ns.map(|ns| ns.div_euclid(NANOS_PER_SECOND)),
     }
 }
 
 /// Moves a seam behind a row.
-fn extend(seam: &mut Seam, row: &OwnedRow) {
+pub fn extend(seam: &mut Seam, row: &LineRow) {
     let end = row.off.saturating_add(row.len);
     seam.newest_ns = seam.newest_ns.max(row.ts_ns);
     seam.is_finished = row.flags.contains(Flags::END);
@@ -807,7 +863,8 @@ fn extend(seam: &mut Seam, row: &OwnedRow) {
     seam.check_end = end;
 }
 
-fn kind_of(flags: Flags) -> LineKind {
+/// Whether a row is all of a line.
+pub fn kind_of(flags: Flags) -> LineKind {
     if flags.contains(Flags::PIECE) {
         LineKind::Piece
     } else if flags.contains(Flags::UNFINISHED) {
@@ -832,7 +889,7 @@ fn path_of(origin: &Origin, label: &FileLabel) -> Vec<u8> {
 }
 
 fn weight(held: &Held) -> usize {
-    ROW_BYTES + held.row.line.as_ref().map_or(0, Vec::len)
+    ROW_BYTES + held.row.line.as_ref().map_or(0, Bytes::len)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::ls::size;
 use crate::moment::{self, End, Span};
 use crate::options::{Environment, Options};
-use crate::past::{Wanted, jobs_of, zone_of_cluster};
+use crate::past::{Question, Wanted, jobs_of, times_of, zone_of_cluster};
 use crate::render::Format;
 use crate::resolve::{Context, resolve};
 use crate::selection::FileSelection;
@@ -84,12 +84,30 @@ pub async fn run(
     let reading = async {
         let context = Context::new(&options, &config, &environment, clock);
         let mut resolution = resolve(&options.targets, &context).await;
+        let now_ns = clock.arrival().wall_ns;
+        let span = |zone: &TimeZone| {
+            let at = |moment: &Option<moment::Moment>, end| {
+                Some(moment.as_ref()?.resolve(end, now_ns, zone))
+            };
+            Span {
+                since_ns: at(&options.since, End::Since).unwrap_or(Span::ALWAYS.since_ns),
+                until_ns: at(&options.until, End::Until).unwrap_or(Span::ALWAYS.until_ns),
+            }
+        };
+        let zone = options.timezone.clone().unwrap_or(TimeZone::UTC);
+        let question = Question {
+            sources: &resolution.sources,
+            targets: &options.targets,
+            stage: options.stage.as_deref(),
+            ts_ns: times_of(span(&zone), now_ns),
+        };
         let jobs = jobs_of(
-            &resolution.sources,
-            &options.targets,
+            &store,
+            question,
             &mut resolution.failures,
             &mut resolution.notes,
-        );
+        )
+        .await;
         for note in &resolution.notes {
             talker.say(note);
         }
@@ -97,7 +115,6 @@ pub async fn run(
             talker.say(&chain(failure));
         }
         is_partial |= !resolution.failures.is_empty();
-        let now_ns = clock.arrival().wall_ns;
         let mut ran = Vec::new();
         for (key, instances) in jobs {
             let zone = options
@@ -105,14 +122,8 @@ pub async fn run(
                 .clone()
                 .or_else(|| zone_of_cluster(&config, key.cluster()))
                 .unwrap_or(TimeZone::UTC);
-            let at = |moment: &Option<moment::Moment>, end| {
-                Some(moment.as_ref()?.resolve(end, now_ns, &zone))
-            };
             let wanted = Wanted {
-                span: Span {
-                    since_ns: at(&options.since, End::Since).unwrap_or(Span::ALWAYS.since_ns),
-                    until_ns: at(&options.until, End::Until).unwrap_or(Span::ALWAYS.until_ns),
-                },
+                span: span(&zone),
                 key,
                 instances,
                 zone: zone.clone(),

@@ -4,25 +4,28 @@
 //! now, reads the bytes before its offset once more and compares them, and only then goes on. Which files are read, and when one
 //! is done with, is [`crate::tracker`]'s business; where bytes come from is [`crate::transport`]'s.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use archive::Flags;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::assemble::{Arrival, Assembler, LineSettings};
+use crate::assemble::{ArchivedLine, Arrival, Assembler, LineSettings, RowAssembler};
 use crate::batch::{Age, Batch, Event, Mark};
 use crate::chain::{ChainKey, Layout, Link};
 use crate::clock::Clock;
+use crate::earlier::{self, Earlier, EarlierRow, LogOf, Reach};
 use crate::moment;
+use crate::past::{BATCH_BYTES, kind_of};
 use crate::seams::{Candidates, LogKey, OfTask, Place, Rest, Seams};
 use crate::seek::{Found, Search, Step, WINDOW_BYTES};
 use crate::source::{InstanceLabel, Source, SourceId};
 use crate::tracker::{Begin, Hold, Progress};
 use crate::transport::{
-    ByteStream, Chunk, End, FileId, Header, OpenError, Start, Transport, Until,
+    ByteStream, Chunk, End, FileId, Header, Identity, OpenError, Start, Transport, Until,
 };
 
 /// Bytes before the offset that are read again and compared at every resume.
@@ -71,6 +74,8 @@ pub struct Sink {
     pub clock: Clock,
     /// Where what the archive has of the files ends.
     pub seams: Arc<Seams>,
+    /// What has lines before those of the files, where a number of them is asked for.
+    pub earlier: Option<Arc<Earlier>>,
 }
 
 impl Sink {
@@ -118,8 +123,47 @@ impl Sink {
         Ok(())
     }
 
+    /// Sends rows of one file of the archive, as a source of its own.
+    async fn archived(&self, label: &InstanceLabel, rows: &[EarlierRow]) -> Result<(), Done> {
+        let Some(first) = rows.first() else {
+            return Ok(());
+        };
+        let source = earlier::source_of(&first.row.origin, label);
+        let arrival = self.arrival();
+        let mut assembler = RowAssembler::new(&source, &self.lines, arrival);
+        let id = self.open(source).await?;
+        let mut batch = Batch::new(id, arrival.at);
+        // A line that had no end yet goes on in the next row.
+        let goes_on = |one: &EarlierRow, next: &EarlierRow| {
+            one.row.flags.contains(Flags::UNFINISHED)
+                && one.row.off.saturating_add(one.row.len) == next.row.off
+        };
+        for parts in rows.chunk_by(goes_on) {
+            let bytes: Vec<&[u8]> = parts
+                .iter()
+                .filter_map(|part| part.row.line.as_deref())
+                .collect();
+            let (first, last) = (&parts[0], &parts[parts.len() - 1]);
+            let line = ArchivedLine {
+                bytes: &bytes.concat(),
+                offset: first.row.off,
+                file_len: parts.iter().map(|part| part.row.len).sum(),
+                order_ns: last.order_ns,
+                kind: kind_of(last.row.flags),
+            };
+            assembler.push(line, arrival, &mut batch);
+            if batch.bytes.len() >= BATCH_BYTES {
+                let full = std::mem::replace(&mut batch, Batch::new(id, arrival.at));
+                self.batch(full).await?;
+            }
+        }
+        self.batch(batch).await?;
+        self.send(Event::CaughtUp(id)).await?;
+        self.send(Event::Closed(id)).await
+    }
+
     /// Sends the archive's last rows of files that nobody goes on with, each as a source of its own.
-    pub async fn orphans(&self, is_orphan: impl Fn(&InstanceLabel, u64) -> bool) {
+    pub async fn orphans(&self, is_orphan: impl Fn(&InstanceLabel, Identity) -> bool) {
         for (source, mut rest) in self.seams.take_orphans(is_orphan) {
             for part in &mut rest {
                 if let Rest::Unfinished(batch) = part {
@@ -783,10 +827,12 @@ impl Reading {
             return Ok(None);
         };
         let mut stream = Some(tail.stream);
-        if tail.lines < wanted && tail.start == 0 && !older.is_empty() {
+        let has_before = !older.is_empty() || self.reader.sink.earlier.is_some();
+        if tail.lines < wanted && tail.start == 0 && has_before {
             // Not drained while the older files are read, so it is closed: one unread channel would stall its connection.
             stream = None;
-            self.send_history_of(&older, wanted - tail.lines).await?;
+            self.send_history_of(&older, wanted - tail.lines, tail.header.size)
+                .await?;
         }
         self.start_at(tail.start, Some(tail.header.size));
         if tail.start == tail.header.size {
@@ -979,7 +1025,7 @@ impl Reading {
             .reader
             .sink
             .seams
-            .candidates(&log, link.stat.id.inode, link.stat.size);
+            .candidates(&log, link.stat.identity(), link.stat.size);
         match found {
             Candidates::Own(places) => self.fitting(&link, places).await,
             Candidates::Copy(_) => Ok(None),
@@ -993,7 +1039,7 @@ impl Reading {
         let stat = &link.stat;
         let found = log
             .as_ref()
-            .map(|log| seams.candidates(log, stat.id.inode, stat.size));
+            .map(|log| seams.candidates(log, stat.identity(), stat.size));
         let note = match found {
             Some(Candidates::Own(places)) => {
                 if let Some(seam) = self.fitting(link, places).await? {
@@ -1176,8 +1222,14 @@ impl Reading {
         }
     }
 
-    /// Sends the last lines of older files, oldest first.
-    async fn send_history_of(&mut self, older: &[Link], wanted: u64) -> Result<(), Done> {
+    /// Sends the last lines of older files, oldest first; before them those that the archive has, where these are too few. Of the
+    /// own file, of this size, all is shown.
+    async fn send_history_of(
+        &mut self,
+        older: &[Link],
+        wanted: u64,
+        own_size: u64,
+    ) -> Result<(), Done> {
         let mut missing = wanted;
         let mut parts = Vec::new();
         for link in older {
@@ -1193,8 +1245,57 @@ impl Reading {
             missing -= tail.lines.min(missing);
             parts.push((link, tail.start));
         }
+        if missing > 0 {
+            let mut own = self.reader.link.clone();
+            own.stat.size = own_size;
+            let links: Vec<Link> = std::iter::once(own).chain(older.iter().cloned()).collect();
+            self.send_earlier(&links, missing).await?;
+        }
         for (link, start) in parts.into_iter().rev() {
             self.send_older(link, at_offset(start), None).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the last lines that the archive has before those of the log's files, of which all is shown.
+    async fn send_earlier(&mut self, links: &[Link], missing: u64) -> Result<(), Done> {
+        let sink = self.reader.sink.clone();
+        let label = Arc::clone(&self.reader.label);
+        let (Some(earlier), Some(key)) = (&sink.earlier, &label.key) else {
+            return Ok(());
+        };
+        let Some(log) = LogOf::new(&label, &self.reader.link.label) else {
+            return Ok(());
+        };
+        let missing = usize::try_from(missing).unwrap_or(usize::MAX);
+        let sizes: Vec<(Identity, u64)> = links
+            .iter()
+            .map(|link| (link.stat.identity(), link.stat.size))
+            .collect();
+        let mut reach = None;
+        let rows = loop {
+            let reached = earlier.reach_beyond(key, reach).await;
+            let seams = earlier.seams(key, &log, &label, &sizes).await;
+            let mut shown = HashSet::new();
+            for link in links {
+                let Some(log) = LogKey::of(&label, &link.label) else {
+                    continue;
+                };
+                let (Candidates::Own(places) | Candidates::Copy(places)) =
+                    seams.candidates(&log, link.stat.identity(), link.stat.size);
+                if let Some(place) = self.fitting(link, places).await? {
+                    shown.extend(seams.file(place.number));
+                }
+            }
+            let task_id = label.task_id.as_deref();
+            let rows = earlier.last(key, &log, task_id, missing, &shown).await;
+            if rows.len() >= missing || reached == Reach::End {
+                break rows;
+            }
+            reach = Some(reached);
+        };
+        for of_file in rows.chunk_by(EarlierRow::is_of_the_file_of) {
+            sink.archived(&label, of_file).await?;
         }
         Ok(())
     }

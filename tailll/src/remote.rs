@@ -654,8 +654,8 @@ impl ListShell {
 }
 
 /// Sets `o` and `f` to what `list_command` gives to `stat`: GNU's and busybox's options, or those of BSD and macOS.
-const STAT_OPTIONS: &str = "o=-c f='//%d %i %s %Y %f|%n'; \
-    stat -L -c %d / >/dev/null 2>&1 || { o=-f f='//%d %i %z %m %Xp|%N'; }";
+const STAT_OPTIONS: &str = "o=-c f='//%d %i %s %Y %f %W|%n'; \
+    stat -L -c %d / >/dev/null 2>&1 || { o=-f f='//%d %i %z %m %Xp %B|%N'; }";
 
 /// One line that prints a record for each match. Records begin with `//`, which no path has in it, so names may hold anything.
 fn list_command(patterns: &[Pattern], mark: &str) -> Vec<u8> {
@@ -745,10 +745,11 @@ fn complain(text: &[u8], denied: &mut Vec<String>) {
     }
 }
 
-/// Parses `device inode size modified mode|path`.
+/// Parses `device inode size modified mode birth|path`. The birth is 0 where the host does not know it, and no number where its
+/// `stat` does not, as busybox's.
 fn parse_record(record: &[u8]) -> Option<FileStat> {
     let bar = memchr::memchr(b'|', record)?;
-    let mut fields = std::str::from_utf8(&record[..bar]).ok()?.splitn(5, ' ');
+    let mut fields = std::str::from_utf8(&record[..bar]).ok()?.splitn(6, ' ');
     let device = fields.next()?.parse().ok()?;
     let inode = fields.next()?.parse().ok()?;
     let size = fields.next()?.parse().ok()?;
@@ -758,11 +759,13 @@ fn parse_record(record: &[u8]) -> Option<FileStat> {
         0o040_000 => FileKind::Folder,
         _ => FileKind::Other,
     };
+    let birth_s = fields.next().and_then(|birth| birth.parse().ok());
     let path = record[bar + 1..].to_vec();
     Some(FileStat {
         id: FileId { device, inode },
         size,
         modified_s,
+        birth_s: birth_s.filter(|birth| *birth > 0),
         kind,
         path,
     })
@@ -775,7 +778,8 @@ mod tests {
     #[test]
     fn a_listing_gives_every_name_as_it_is() {
         let answer = b"stat: cannot statx '/x/*': No such file or directory\nstat: cannot statx '/p/q': Permission denied\n\
-            //2049 77 120 1700000000 81a4|/a/b c\n//2049 78 0 1700000001 81a4|/a/new\nline\n//2049 79 4096 1 41ed|/a/d\n\n";
+            //2049 77 120 1700000000 81a4 1600000000|/a/b c\n//2049 78 0 1700000001 81a4 W|/a/new\nline\n\
+            //2049 79 4096 1 41ed 0|/a/d\n\n";
         let listing = parse_listing(answer);
         let paths: Vec<_> = listing
             .files
@@ -790,6 +794,8 @@ mod tests {
                 inode: 77
             }
         );
+        let births: Vec<_> = listing.files.iter().map(|file| file.birth_s).collect();
+        assert_eq!(births, [Some(1_600_000_000), None, None]);
         assert_eq!(listing.files[2].kind, FileKind::Folder);
         assert_eq!(listing.denied, ["cannot statx '/p/q': Permission denied"]);
     }
@@ -849,7 +855,7 @@ mod tests {
 
         #[test]
         fn every_name_survives_a_listing(name in "[^/\0]{1,40}") {
-            let answer = format!("//1 2 3 4 81a4|/a/{name}/stdout\n//1 9 3 4 81a4|/b\n\n");
+            let answer = format!("//1 2 3 4 81a4 5|/a/{name}/stdout\n//1 9 3 4 81a4 ?|/b\n\n");
             let listing = parse_listing(answer.as_bytes());
             // A name with a line that looks like a complaint of `stat` is the one thing that cannot be told apart.
             proptest::prop_assume!(!name.contains("\nstat: "));

@@ -64,7 +64,7 @@ impl Roster {
                         roster.instances.push(instance);
                     }
                 }
-                DiscoveryEvent::Past { instance, how } => {
+                DiscoveryEvent::Past { instance, how, .. } => {
                     if selection.takes_instance(&instance.label) {
                         talker.note(&format!("{} has ended: {how}", instance.label.name()));
                         roster.instances.push(instance);

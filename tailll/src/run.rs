@@ -22,6 +22,7 @@ use crate::condition::{Condition, ConditionError};
 use crate::config::Config;
 use crate::console::{Console, ConsoleError, Streams};
 use crate::discovery::{self, DiscoveryEvent, Watch};
+use crate::earlier::Earlier;
 use crate::exit::Exit;
 use crate::filter::{Filter, FilterError};
 use crate::follow::{Followed, Follower};
@@ -31,7 +32,7 @@ use crate::merge::{Anchor, Order};
 use crate::moment::{self, End, Moment, Span};
 use crate::options::{Ended, Environment, Follow, Input, Options, Wait};
 use crate::output;
-use crate::past::{self, Completeness, Told, Wanted};
+use crate::past::{self, Agents, Completeness, Question, Told, Wanted};
 use crate::pool::Patience;
 use crate::reach::{Reach, Way};
 use crate::reader::Sink;
@@ -121,6 +122,14 @@ pub async fn run(
         Some((root, s3)) if reaches_back(&options) => Some(archive::store::open(root, s3)?),
         _ => None,
     };
+    let earlier_lines = match (&options.asked_lines, options.input) {
+        (Some(lines @ 1..), Input::Targets) if !range.span(&zone).ends() => Some(*lines),
+        _ => None,
+    };
+    let earlier = match (&options.archive, earlier_lines) {
+        (Some((root, s3)), Some(lines)) => Some((archive::store::open(root, s3)?, lines)),
+        _ => None,
+    };
     let ended_asked = options.ended;
     if store.is_some() {
         // What an instance that has ended wrote last may be on its host alone.
@@ -144,7 +153,19 @@ pub async fn run(
         exit = signals.next() => return Ok(exit),
     };
     let jobs = match &store {
-        Some(_) => past::jobs_of(&sources, &options.targets, &mut failures, &mut notes),
+        Some(store) => {
+            let question = Question {
+                sources: &sources,
+                targets: &options.targets,
+                stage: options.stage.as_deref(),
+                ts_ns: past::times_of(range.span(&zone), clock.arrival().wall_ns),
+            };
+            let looking = past::jobs_of(store, question, &mut failures, &mut notes);
+            tokio::select! {
+                jobs = looking => jobs,
+                exit = signals.next() => return Ok(exit),
+            }
+        }
         None => Vec::new(),
     };
     for note in &notes {
@@ -166,6 +187,7 @@ pub async fn run(
         streams.stdout,
     );
     let kept = Arc::new(filter.clone().within(range.span(&zone)));
+    let zone_of_all = zone.clone();
     let records = match options.input {
         // Standard input is not put in another order.
         Input::Stdin if options.looks.read_json(options.format) && !kept.judges_records() => {
@@ -228,6 +250,10 @@ pub async fn run(
             }
         })
         .collect::<Vec<_>>();
+    let earlier = earlier.map(|(store, lines)| {
+        let since_ns = range.span(&zone_of_all).since_ns;
+        Arc::new(Earlier::new(store, lines, since_ns, clock, talker.clone()))
+    });
     let outlet = past::Outlet {
         events: events.clone(),
         sources: Arc::default(),
@@ -254,6 +280,7 @@ pub async fn run(
     course.silent.extend(unreached.map(ToString::to_string));
     course.unanswered = unanswered;
     course.ended_asked = ended_asked;
+    course.earlier = earlier;
     course.sources = Arc::clone(&outlet.sources);
     let showing = async {
         match input {
@@ -261,7 +288,9 @@ pub async fn run(
                 drop(replayed);
                 match store {
                     Some(store) if !wanted.is_empty() => {
-                        course.past = past::show(store, wanted, outlet).await.into();
+                        // Before anything is read: what is complete then has been read.
+                        let agents = Agents::new(Arc::clone(&store), clock.arrival().wall_ns);
+                        course.past = Past::new(past::show(store, wanted, outlet).await, agents);
                     }
                     _ => drop(outlet),
                 }
@@ -424,6 +453,8 @@ struct Course {
     unanswered: usize,
     /// What came from the archive.
     past: Past,
+    /// What has lines before those of the live files.
+    earlier: Option<Arc<Earlier>>,
     /// Whether instances that have ended were asked for, and not only because of the archive.
     ended_asked: Ended,
 }
@@ -434,14 +465,17 @@ struct Past {
     seams: Arc<Seams>,
     rows: u64,
     completeness: Completeness,
+    /// How far its agents are.
+    agents: Option<Agents>,
 }
 
-impl From<Told> for Past {
-    fn from(told: Told) -> Self {
+impl Past {
+    fn new(told: Told, agents: Agents) -> Self {
         Self {
             seams: Arc::new(told.seams),
             rows: told.rows,
             completeness: told.completeness,
+            agents: Some(agents),
         }
     }
 }
@@ -528,6 +562,7 @@ impl Course {
             bad_targets: 0,
             unanswered: 0,
             past: Past::default(),
+            earlier: None,
             ended_asked: options.ended,
         }
     }
@@ -550,7 +585,7 @@ impl Course {
         while listening || !self.followers.is_empty() {
             tokio::select! {
                 event = heard.recv(), if listening => match event {
-                    Some(event) => self.hear(event),
+                    Some(event) => self.hear(event).await,
                     None => listening = false,
                 },
                 Some(ended) = self.followers.join_next() => self.ended(ended),
@@ -608,6 +643,7 @@ impl Course {
             },
             clock: self.clock,
             seams: Arc::clone(&self.past.seams),
+            earlier: self.earlier.clone(),
         }
     }
 
@@ -647,7 +683,7 @@ impl Course {
     }
 
     /// Takes discovery's news.
-    fn hear(&mut self, event: DiscoveryEvent) {
+    async fn hear(&mut self, event: DiscoveryEvent) {
         match event {
             DiscoveryEvent::Added(instance) => {
                 let until = self.until;
@@ -657,16 +693,22 @@ impl Course {
                     self.talker.note(&format!("+ {}", instance.label.name()));
                 }
             }
-            DiscoveryEvent::Past { instance, how } => {
+            DiscoveryEvent::Past {
+                instance,
+                how,
+                ended_ms,
+            } => {
                 let need = match self.ended_asked {
                     Ended::Show => Need::Asked,
                     Ended::LeaveOut => Need::MayHaveMore,
                 };
-                let task_id = instance.label.task_id.as_deref().unwrap_or_default();
                 if need == Need::MayHaveMore
-                    && self.past.seams.of_task(task_id) == OfTask::Everything
+                    && let Some(task_id) = &instance.label.task_id
                 {
-                    return;
+                    let ended_ns = ended_ms.map(|ms| ms.saturating_mul(1_000_000));
+                    if self.has_no_more(&instance, task_id, ended_ns).await {
+                        return;
+                    }
                 }
                 // What is left of it has an end, however long the others are followed.
                 if let Some(instance) = self.follow(instance, Until::End, need)
@@ -699,6 +741,34 @@ impl Course {
         }
     }
 
+    /// Whether the host of an instance that has ended has no line of the time that is asked for that did not come from the archive.
+    async fn has_no_more(
+        &mut self,
+        instance: &Instance,
+        task_id: &str,
+        ended_ns: Option<i64>,
+    ) -> bool {
+        let of_task = self.past.seams.of_task(task_id);
+        let settled_ns = ended_ns.map(|ns| ns.saturating_add(past::SETTLED_NS));
+        let since_ns = self.range.span(&self.zone(instance)).since_ns;
+        let is_whole =
+            self.past.completeness == Completeness::Whole && !self.past.seams.is_cut(task_id);
+        match (of_task, settled_ns) {
+            (_, Some(settled_ns)) if settled_ns < since_ns => true,
+            // What was not read of the archive is on the host, if it is anywhere.
+            _ if !is_whole => false,
+            (OfTask::Everything, _) => true,
+            (OfTask::Nothing, _) | (_, None) => false,
+            (OfTask::Part, Some(settled_ns)) => match &mut self.past.agents {
+                Some(agents) => {
+                    let of_task = self.past.seams.agents(task_id);
+                    agents.have_shipped(&of_task, settled_ns).await
+                }
+                None => false,
+            },
+        }
+    }
+
     /// A source has told what it has at first.
     fn complete(&mut self, source: &str, instances: usize) {
         let waiting = if self.until == Until::Forever || self.wait == Wait::UntilThere {
@@ -727,6 +797,9 @@ impl Course {
             return None;
         }
         let instance = Arc::new(instance);
+        if let (Some(earlier), Some(task_id)) = (&self.earlier, &instance.label.task_id) {
+            earlier.follow(task_id);
+        }
         let transport = self
             .reach
             .transport(&instance.place, instance.as_role.as_ref());

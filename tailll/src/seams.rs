@@ -1,18 +1,19 @@
 //! Seams: where the archive's part of a log ends and its live file goes on.
 //!
-//! A seam is an offset in a file and not a time. Which file it is is told by its inode, its place among the job's logs, and the
+//! A seam is an offset in a file and not a time. Which file it is is told by its inode and birth, its place among the job's logs, and the
 //! bytes before the seam, which are compared. Owns what is known of each seam, the choice among them, and the archive's last
 //! rows, which wait here to be ordered together with what the live files hold. Reads nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use archive::Origin;
+use archive::{AgentId, Origin, SrcParts};
 use joblog::Stream;
 
 use crate::batch::{Batch, Mark};
 use crate::lock::lock;
 use crate::source::{FileLabel, InstanceLabel, Source};
+use crate::transport::Identity;
 
 /// The most bytes before a seam that are compared.
 pub const CHECKED_BYTES: usize = 64;
@@ -95,8 +96,8 @@ pub struct Seam {
     pub source: Arc<Source>,
     /// The file's name in the archive.
     pub src: String,
-    /// The file's inode.
-    pub inode: u64,
+    /// Which file it is on its host.
+    pub identity: Identity,
     /// How often it had been truncated.
     pub epoch: u32,
     /// Where the file goes on.
@@ -113,6 +114,25 @@ pub struct Seam {
     pub record_kept: Option<bool>,
     /// Its last rows.
     pub rest: Vec<Rest>,
+}
+
+impl Seam {
+    /// At the beginning of a file.
+    pub fn new(source: Arc<Source>, src: String, identity: Identity, epoch: u32) -> Self {
+        Self {
+            source,
+            src,
+            identity,
+            epoch,
+            offset: 0,
+            check: Vec::new(),
+            check_end: 0,
+            newest_ns: i64::MIN,
+            is_finished: false,
+            record_kept: None,
+            rest: Vec::new(),
+        }
+    }
 }
 
 /// A seam as a reader wants it, without the rows.
@@ -151,9 +171,9 @@ impl Place {
 /// The seams that a file may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Candidates {
-    /// Those of the file's own inode, the likeliest first: if none fits, the file's bytes are new.
+    /// Those of the file itself, by its inode and birth, the likeliest first: if none fits, the file's bytes are new.
     Own(Vec<Place>),
-    /// None has its inode. It may be a copy of one of these.
+    /// None is of its inode and birth. It may be a copy of one of these.
     Copy(Vec<Place>),
 }
 
@@ -161,7 +181,9 @@ pub enum Candidates {
 #[derive(Debug, Default)]
 pub struct Seams {
     by_log: HashMap<LogKey, Vec<usize>>,
-    seams: Mutex<Vec<Seam>>,
+    all: Mutex<Vec<Seam>>,
+    /// Tasks of which rows were left to the live files.
+    cut: HashSet<String>,
 }
 
 impl Seams {
@@ -175,8 +197,20 @@ impl Seams {
         }
         Self {
             by_log,
-            seams: Mutex::new(seams),
+            all: Mutex::new(seams),
+            cut: HashSet::new(),
         }
+    }
+
+    /// The same, where rows of these tasks were left to their live files.
+    #[must_use]
+    pub fn with_cut(self, tasks: HashSet<String>) -> Self {
+        Self { cut: tasks, ..self }
+    }
+
+    /// Whether rows of a task were left to its live files, so that they have to be looked at.
+    pub fn is_cut(&self, task_id: &str) -> bool {
+        self.cut.contains(task_id)
     }
 
     /// Whether there are none.
@@ -186,7 +220,7 @@ impl Seams {
 
     /// What the archive has of a task.
     pub fn of_task(&self, task_id: &str) -> OfTask {
-        let seams = lock(&self.seams);
+        let seams = lock(&self.all);
         let mut all = OfTask::Nothing;
         for seam in seams
             .iter()
@@ -201,9 +235,18 @@ impl Seams {
         all
     }
 
+    /// The agents that shipped what the archive has of a task.
+    pub fn agents(&self, task_id: &str) -> BTreeSet<AgentId> {
+        lock(&self.all)
+            .iter()
+            .filter(|seam| seam.source.instance.task_id.as_deref() == Some(task_id))
+            .filter_map(|seam| Some(seam.src.parse::<SrcParts>().ok()?.agent))
+            .collect()
+    }
+
     /// Which seams a listed file of a log may have.
-    pub fn candidates(&self, log: &LogKey, inode: u64, size: u64) -> Candidates {
-        let seams = lock(&self.seams);
+    pub fn candidates(&self, log: &LogKey, identity: Identity, size: u64) -> Candidates {
+        let seams = lock(&self.all);
         let numbers = self.by_log.get(log).map(Vec::as_slice).unwrap_or_default();
         let mut of_log: Vec<(usize, &Seam)> = numbers
             .iter()
@@ -220,7 +263,7 @@ impl Seams {
         };
         let own: Vec<&(usize, &Seam)> = of_log
             .iter()
-            .filter(|(_, seam)| seam.inode == inode)
+            .filter(|(_, seam)| seam.identity.may_be(identity))
             .collect();
         if own.is_empty() {
             let copied = |seam: &Seam| seam.check.len() >= COPY_BYTES && seam.offset <= size;
@@ -242,16 +285,23 @@ impl Seams {
         Candidates::Own(fitting.map(|seam| place(seam)).collect())
     }
 
+    /// Which file of the archive, in which epoch, a seam is of.
+    pub fn file(&self, number: usize) -> Option<(String, u32)> {
+        let seams = lock(&self.all);
+        let seam = seams.get(number)?;
+        Some((seam.src.clone(), seam.epoch))
+    }
+
     /// The newest time that the archive has of a log, in ns since 1970.
     pub fn newest_ns(&self, log: &LogKey) -> Option<i64> {
-        let seams = lock(&self.seams);
+        let seams = lock(&self.all);
         let numbers = self.by_log.get(log)?;
         numbers.iter().map(|&number| seams[number].newest_ns).max()
     }
 
     /// The last rows of a seam, for who goes on from there. They are given once.
     pub fn take_rest(&self, number: usize) -> Vec<Rest> {
-        lock(&self.seams)
+        lock(&self.all)
             .get_mut(number)
             .map(|seam| std::mem::take(&mut seam.rest))
             .unwrap_or_default()
@@ -260,11 +310,11 @@ impl Seams {
     /// The last rows of files that nobody goes on with.
     pub fn take_orphans(
         &self,
-        is_orphan: impl Fn(&InstanceLabel, u64) -> bool,
+        is_orphan: impl Fn(&InstanceLabel, Identity) -> bool,
     ) -> Vec<(Arc<Source>, Vec<Rest>)> {
-        lock(&self.seams)
+        lock(&self.all)
             .iter_mut()
-            .filter(|seam| !seam.rest.is_empty() && is_orphan(&seam.source.instance, seam.inode))
+            .filter(|seam| !seam.rest.is_empty() && is_orphan(&seam.source.instance, seam.identity))
             .map(|seam| (Arc::clone(&seam.source), std::mem::take(&mut seam.rest)))
             .collect()
     }
@@ -312,7 +362,7 @@ mod tests {
                 path: Vec::new(),
             }),
             src: src.to_owned(),
-            inode,
+            identity: born(inode, None),
             epoch,
             offset,
             check: vec![b'x'; 20],
@@ -322,6 +372,10 @@ mod tests {
             record_kept: None,
             rest: vec![Rest::Mark(Mark::Note(src.to_owned()))],
         }
+    }
+
+    fn born(inode: u64, birth_s: Option<i64>) -> Identity {
+        Identity { inode, birth_s }
     }
 
     fn log(run: u32) -> LogKey {
@@ -344,7 +398,7 @@ mod tests {
             seam("c", 1, 8, 0, 60, 3),
         ]);
         let check = |run, inode, size, expected: (&str, &[usize])| {
-            let found = seams.candidates(&log(run), inode, size);
+            let found = seams.candidates(&log(run), born(inode, None), size);
             let (kind, places) = numbers(&found);
             assert_eq!((kind, &places[..]), expected, "{run} {inode} {size}");
         };
@@ -368,13 +422,38 @@ mod tests {
             seam("b", 0, 7, 0, 20, 3),
         ]);
         assert_eq!(
-            numbers(&seams.candidates(&log(0), 7, 500)),
+            numbers(&seams.candidates(&log(0), born(7, None), 500)),
             ("own", vec![2, 1])
         );
         assert_eq!(
-            numbers(&seams.candidates(&log(0), 9, 500)),
+            numbers(&seams.candidates(&log(0), born(9, None), 500)),
             ("copy", vec![2, 1, 0])
         );
+    }
+
+    #[test]
+    fn an_inode_that_was_used_again_is_another_file_where_births_are_known() {
+        let dated = |src: &str, birth_s, offset, newest_ns| Seam {
+            identity: born(7, birth_s),
+            ..seam(src, 0, 7, 0, offset, newest_ns)
+        };
+        let seams = Seams::new(vec![
+            dated("a", Some(100), 10, 1),
+            dated("b", Some(200), 20, 2),
+            dated("c", None, 30, 3),
+        ]);
+        let check = |birth_s, expected: (&str, &[usize])| {
+            let found = seams.candidates(&log(0), born(7, birth_s), 500);
+            let (kind, places) = numbers(&found);
+            assert_eq!((kind, &places[..]), expected, "{birth_s:?}");
+        };
+        check(Some(100), ("own", &[2, 0]));
+        check(Some(200), ("own", &[2, 1]));
+        check(Some(300), ("own", &[2]));
+        check(None, ("own", &[2, 1, 0]));
+        let seams = Seams::new(vec![dated("a", Some(100), 10, 1)]);
+        let found = seams.candidates(&log(0), born(7, Some(300)), 500);
+        assert_eq!(numbers(&found), ("copy", vec![0]));
     }
 
     #[test]
@@ -383,7 +462,7 @@ mod tests {
         short.check.truncate(COPY_BYTES - 1);
         let seams = Seams::new(vec![short]);
         assert_eq!(
-            numbers(&seams.candidates(&log(0), 9, 500)),
+            numbers(&seams.candidates(&log(0), born(9, None), 500)),
             ("copy", vec![])
         );
     }
@@ -393,7 +472,7 @@ mod tests {
         let seams = Seams::new(vec![seam("a", 0, 7, 0, 100, 1), seam("b", 0, 8, 0, 50, 2)]);
         assert_eq!(seams.take_rest(0).len(), 1);
         assert_eq!(seams.take_rest(0).len(), 0);
-        let orphans = seams.take_orphans(|_, inode| inode != 8);
+        let orphans = seams.take_orphans(|_, identity| identity.inode != 8);
         assert!(orphans.is_empty());
         let orphans = seams.take_orphans(|label, _| label.task_id.as_deref() == Some("t"));
         assert_eq!(orphans.len(), 1);

@@ -18,6 +18,26 @@ pub struct FileId {
     pub inode: u64,
 }
 
+/// Which file an inode is, as far as it is known: a number that is used again, and when the file was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The inode's number.
+    pub inode: u64,
+    /// When the file was made, in seconds since 1970, where the file system and its tools tell.
+    pub birth_s: Option<i64>,
+}
+
+impl Identity {
+    /// Whether nothing says that these are two files.
+    pub fn may_be(self, other: Self) -> bool {
+        let born_together = match (self.birth_s, other.birth_s) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
+        };
+        self.inode == other.inode && born_together
+    }
+}
+
 /// A file as a listing found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileStat {
@@ -27,10 +47,22 @@ pub struct FileStat {
     pub size: u64,
     /// When it was last written, in seconds since 1970.
     pub modified_s: i64,
+    /// When it was made, in seconds since 1970, where the host tells.
+    pub birth_s: Option<i64>,
     /// Whether it is a regular file, a folder, or something that cannot be followed.
     pub kind: FileKind,
     /// Its path.
     pub path: Vec<u8>,
+}
+
+impl FileStat {
+    /// Which file it is.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            inode: self.id.inode,
+            birth_s: self.birth_s,
+        }
+    }
 }
 
 /// What a path turned out to be.

@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tailll::transport::{
     ByteStream, Chunk, End, FileId, FileKind, FileStat, Header, Listing, OpenError, Pattern, Start,
@@ -35,8 +35,19 @@ pub struct Rig {
     pub transport: Transport,
     /// An empty folder that the transport's user may read.
     pub folder: PathBuf,
+    /// Whether its host can tell when files were made.
+    pub births: Births,
     /// What the transport has running on its host now; empty for this host.
     pub processes: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+}
+
+/// Whether a host's tools tell when files were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Births {
+    /// They do, where the file system knows.
+    Told,
+    /// They cannot, as busybox's.
+    Untold,
 }
 
 impl Rig {
@@ -116,13 +127,22 @@ impl Rig {
         }
     }
 
+    /// What a listing has to tell of a file.
+    fn expected(&self, path: &Path) -> FileStat {
+        let known = stat(path);
+        FileStat {
+            birth_s: known.birth_s.filter(|_| self.births == Births::Told),
+            ..known
+        }
+    }
+
     async fn listing_names(&self) {
         let folder = self.folder_for("names");
         let mut expected = Vec::new();
         for (size, name) in (0..).zip(HARD_NAMES) {
             let path = folder.join(std::ffi::OsStr::from_bytes(name));
             fs::write(&path, vec![b'x'; size]).expect("a file");
-            expected.push(stat(&path));
+            expected.push(self.expected(&path));
         }
         let listing = self.list(&[&format!("{}/*", text(&folder))]).await;
         assert_eq!(sorted(listing.files), sorted(expected.clone()));
@@ -232,7 +252,7 @@ impl Rig {
         let listing = self.list(&patterns).await;
         let expected: Vec<FileStat> = fs::read_dir(&folder)
             .expect("the folder")
-            .map(|entry| stat(&entry.expect("an entry").path()))
+            .map(|entry| self.expected(&entry.expect("an entry").path()))
             .collect();
         assert_eq!(expected.len(), 300);
         assert_eq!(sorted(listing.files), sorted(expected));
@@ -642,6 +662,10 @@ fn text(path: &Path) -> String {
 
 fn stat(path: &Path) -> FileStat {
     let metadata = fs::metadata(path).expect("a file");
+    let birth = metadata
+        .created()
+        .ok()
+        .and_then(|birth| birth.duration_since(UNIX_EPOCH).ok());
     FileStat {
         id: FileId {
             device: metadata.dev(),
@@ -649,6 +673,7 @@ fn stat(path: &Path) -> FileStat {
         },
         size: metadata.size(),
         modified_s: metadata.mtime(),
+        birth_s: birth.map(|birth| birth.as_secs().cast_signed()),
         kind: FileKind::Regular,
         path: path.as_os_str().as_bytes().to_vec(),
     }

@@ -147,7 +147,7 @@ pub fn bsd_folder(parent: &Path) -> Result<PathBuf> {
     // Formats are put into GNU's words; without names its input is looked at.
     const STAT: &str = "#!/bin/sh\n[ \"$1\" = -L ] && shift\n\
         [ \"$1\" = -f ] || { echo \"stat: illegal option -- ${1#-}\" >&2; exit 1; }\n\
-        f=$(printf %s \"$2\" | /bin/sed 's/%z/%s/;s/%m/%Y/;s/%Xp/%f/;s/%N/%n/'); shift 2\n\
+        f=$(printf %s \"$2\" | /bin/sed 's/%z/%s/;s/%m/%Y/;s/%Xp/%f/;s/%B/%W/;s/%N/%n/'); shift 2\n\
         [ $# -gt 0 ] || set -- /proc/self/fd/0\nexec perl -e 'exec {q(/usr/bin/stat)} q(stat), @ARGV' -- -L -c \"$f\" \"$@\"\n";
     const TAIL: &str = "#!/bin/sh\necho 'usage: tail [-F | -f | -r] [-q] [-b # | -c # | -n #] [file ...]' >&2\nexit 1\n";
     let folder = parent.join("bsd");

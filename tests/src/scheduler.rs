@@ -276,6 +276,18 @@ impl Model {
         self.lock().tasks.push(task);
     }
 
+    /// Moves all that has happened to a task to another time. Returns whether there is such a task.
+    pub fn set_begin(&self, task_id: &str, at_ms: i64) -> bool {
+        let mut inner = self.lock();
+        let Some(task) = inner.tasks.iter_mut().find(|task| task.task_id == task_id) else {
+            return false;
+        };
+        for event in &mut task.events {
+            event.at_ms = at_ms;
+        }
+        true
+    }
+
     /// Records that a task became something. Returns whether there is such a task.
     pub fn set_status(
         &self,

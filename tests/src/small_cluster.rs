@@ -187,6 +187,45 @@ impl SmallCluster {
         Ok(TaskRun { task_id, container })
     }
 
+    /// Starts a task, with the record of it that the agent of Mesos keeps: by that `shipper` knows whose logs they are.
+    pub fn launch_recorded(&self, key: &JobKey, instance: u32, host: &str) -> Result<TaskRun> {
+        let task = self.launch(key, instance, host)?;
+        let below = task.container.strip_prefix(self.slave_root())?;
+        let meta = self.slave_root().join("meta").join(below);
+        let folder = meta.join("tasks").join(&task.task_id);
+        fs::create_dir_all(&folder)?;
+        let name = format!("{}/{}/{}", key.role(), key.env(), key.name());
+        // A message with its length before it; field 1 is the name.
+        let mut message = vec![1 << 3 | 2, name.len() as u8];
+        message.extend(name.as_bytes());
+        let mut record = (message.len() as u32).to_ne_bytes().to_vec();
+        record.extend(message);
+        fs::write(folder.join("task.info"), record)?;
+        Ok(task)
+    }
+
+    /// Lets the agent of Mesos remove what a task has left.
+    pub fn remove(&self, task: &TaskRun) -> Result<()> {
+        let executor = task.container.ancestors().nth(2);
+        Ok(fs::remove_dir_all(
+            executor.context("an executor's folder")?,
+        )?)
+    }
+
+    /// Writes the configuration of an agent of `shipper` for all hosts, `shipper.toml`.
+    pub fn configure_shipper(&self, archive: &str, more: &str) -> Result<()> {
+        let text = format!(
+            "archive = \"{archive}\"\ncluster = \"{CLUSTER}\"\nhost = \"node1\"\nflush_seconds = 1\nscan_seconds = 1\n\
+             [state]\nfolder = \"{}\"\nreserved_megabytes = 0\n\
+             [spool]\nfolders = [\"{}\"]\n\
+             [mesos]\nwork_dir = \"{}\"\n{more}",
+            self.path("state").display(),
+            self.path("spool").display(),
+            self.slave_root().display(),
+        );
+        fs::write(self.path("shipper.toml"), text).context("the agent's configuration")
+    }
+
     /// Lets the scheduler report the end of a task; its sandbox stays.
     pub fn end(&self, task: &TaskRun, status: Status, why: &str) {
         let at_ms = clock::now().as_millisecond();

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use e2e::client::Door;
-use e2e::conformance::Rig;
+use e2e::conformance::{Births, Rig};
 use e2e::login::{self, Login};
 use e2e::ssh_server::{Options, SshServer};
 use e2e::sshd::{Settings, Sshd};
@@ -19,6 +19,7 @@ fn local(folder: &TempDir) -> Rig {
     Rig {
         transport: Transport::Local(LocalFiles::new(None)),
         folder: folder.path().to_owned(),
+        births: Births::Told,
         processes: Box::new(Vec::new),
     }
 }
@@ -50,6 +51,7 @@ async fn in_process(max_sessions: usize) -> InProcess {
     let rig = Rig {
         transport: door.transport(ShellSettings::default()),
         folder: files,
+        births: Births::Told,
         processes: Box::new(move || {
             seen.processes()
                 .iter()
@@ -154,6 +156,7 @@ fn openssh_by(settings: Settings, shell: &Path, by: By) -> (Rig, std::sync::Arc<
             ),
         },
         folder,
+        births: Births::Told,
         processes: Box::new(move || {
             seen.remote_processes()
                 .iter()
@@ -197,7 +200,8 @@ async fn openssh_with_nothing_but_busybox() {
         environment: vec![("PATH".to_owned(), busybox.display().to_string())],
         ..Settings::default()
     };
-    let (rig, sshd, login) = openssh(settings, &busybox.join("sh"));
+    let (mut rig, sshd, login) = openssh(settings, &busybox.join("sh"));
+    rig.births = Births::Untold;
     rig.check().await;
     rig.denied().await;
     rig.listing_of_very_many().await;

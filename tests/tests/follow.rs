@@ -159,6 +159,7 @@ fn follow(transport: &Transport, files: Files, how: How) -> Follow {
             },
             clock: Clock::start(),
             seams: Arc::default(),
+            earlier: None,
         },
         selection: Arc::new(FileSelection::default()),
         history: how.history,

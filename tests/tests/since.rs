@@ -171,6 +171,7 @@ impl Bench {
                 },
                 clock: Clock::start(),
                 seams: Arc::default(),
+                earlier: None,
             },
             selection: Arc::new(FileSelection::default()),
             history,

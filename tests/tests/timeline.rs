@@ -1,17 +1,24 @@
-//! One timeline: what the archive has of a job, then what the live files hold beyond it. `shipper` has run at some time, or not;
-//! files were renamed, sandboxes removed and instances moved meanwhile. What is shown has to be what was written, line for line.
+//! One timeline: what the archive has of a job, then what the live files hold beyond it. `shipper` has run at some time, or not, or
+//! was killed in the middle; files were renamed, sandboxes removed and instances moved meanwhile. What is shown has to be what was
+//! written, line for line. The archive is a folder or a bucket of moto's, the hosts are a server in this process or OpenSSH's.
 //!
 //! `TIMELINE_SEEDS=100 cargo test --release -p e2e --test timeline` takes a hundred histories.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::clock;
+use e2e::login;
+use e2e::moto::{self, Moto};
 use e2e::scheduler::Status;
 use e2e::small_cluster::{SmallCluster, TaskRun};
+use e2e::sshd::{Settings, Sshd};
 use e2e::tail_process::{Ended, Reading, TailProcess};
 use e2e::writers::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -20,11 +27,15 @@ use joblog::{JobKey, Stream};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tailll-dup");
 const SHIPPER: &str = env!("CARGO_BIN_EXE_shipper-dup");
 
-/// How many histories there are where nobody says.
+/// How many histories there are where nobody says: with a folder, and with a bucket and OpenSSH.
 const SEEDS: u64 = 20;
+const SEEDS_OVER_WIRES: u64 = 6;
 
 /// What happens in one of them.
 const STEPS: u64 = 14;
+
+/// How long an agent runs at most that is killed, in milliseconds: from before it has begun to after its first objects.
+const KILLED_AFTER_MS: u64 = 1500;
 
 /// How long any single thing may take; far more than it takes.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -47,9 +58,24 @@ impl Age {
     }
 }
 
+/// Where the archive is, and who answers on the hosts.
+#[derive(Clone, Copy)]
+enum Wires<'a> {
+    /// A folder, and a server in this process.
+    None,
+    /// A bucket, below a prefix of its own for each world, and OpenSSH's server.
+    Real {
+        moto: &'a Moto,
+        sshd: &'a Sshd,
+        seed: u64,
+    },
+}
+
 /// A cluster with a job, an agent of `shipper` for its hosts, and what was written.
 struct World {
     cluster: SmallCluster,
+    /// The archive's address.
+    archive: String,
     key: JobKey,
     age: Age,
     begin: Timestamp,
@@ -64,27 +90,42 @@ struct World {
 
 impl World {
     fn start(age: Age) -> Result<Self> {
+        Self::start_with(age, Wires::None)
+    }
+
+    fn start_with(age: Age, wires: Wires<'_>) -> Result<Self> {
         let cluster = SmallCluster::start(2)?;
-        let root = cluster.path("");
-        let text = format!(
-            "archive = \"file://{archive}\"\ncluster = \"aa\"\nhost = \"node1\"\n\
-             [state]\nfolder = \"{root}/state\"\nreserved_megabytes = 0\n\
-             [spool]\nfolders = [\"{root}/spool\"]\n\
-             [mesos]\nwork_dir = \"{mesos}\"\n",
-            archive = cluster.path("archive").display(),
-            root = root.display().to_string().trim_end_matches('/'),
-            mesos = cluster.slave_root().display(),
-        );
-        fs::write(cluster.path("shipper.toml"), text)?;
-        fs::create_dir_all(cluster.path("archive"))?;
+        let archive = match wires {
+            Wires::None => {
+                let archive = format!("file://{}", cluster.path("archive").display());
+                cluster.configure_shipper(&archive, "")?;
+                fs::create_dir_all(cluster.path("archive"))?;
+                archive
+            }
+            Wires::Real { moto, sshd, seed } => {
+                let archive = format!("s3://{}/timeline-{seed}", moto::BUCKET);
+                let settings = moto.settings();
+                let s3 = format!(
+                    "[s3]\nendpoint = \"{}\"\naddressing = \"path\"\nregion = \"{}\"\ncredentials_file = \"{}\"\n",
+                    settings.endpoint.context("an endpoint")?,
+                    settings.region.context("a region")?,
+                    settings.credentials_file.context("credentials")?.display(),
+                );
+                cluster.configure_shipper(&archive, &s3)?;
+                cluster.configure(&s3)?;
+                lead_to(&cluster, sshd)?;
+                archive
+            }
+        };
         let key = JobKey::new("aa", "www", "prod", "hello")?;
         let running = (0..2)
-            .map(|n| launch(&cluster, &key, n, &format!("node{}", n + 1)))
+            .map(|n| cluster.launch_recorded(&key, n, &format!("node{}", n + 1)))
             .collect::<Result<_>>()?;
         Ok(Self {
             age,
             begin: clock::now() - age.ago(),
             cluster,
+            archive,
             key,
             running,
             written: Vec::new(),
@@ -152,6 +193,24 @@ impl World {
         Ok(())
     }
 
+    /// The agent runs for a moment, and is killed.
+    fn ship_in_part(&self, rng: &mut Rng) -> Result<()> {
+        let mut agent = self
+            .cluster
+            .command(SHIPPER)
+            .arg("--config")
+            .arg(self.cluster.path("shipper.toml"))
+            .arg("run")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        std::thread::sleep(Duration::from_millis(rng.below(KILLED_AFTER_MS)));
+        // SIGKILL: nothing of the process gets to say anything.
+        agent.kill()?;
+        agent.wait()?;
+        Ok(())
+    }
+
     /// Renames a log away, and those that were before it. The program has it open no more.
     fn rotate(&mut self, rng: &mut Rng) -> Result<()> {
         self.finish_line()?;
@@ -180,38 +239,25 @@ impl World {
         self.finish_line()?;
         self.cluster
             .end(&self.running[number], Status::Finished, "rescheduled");
-        let next = launch(&self.cluster, &self.key, number as u32, host)?;
+        let next = self
+            .cluster
+            .launch_recorded(&self.key, number as u32, host)?;
         Ok(std::mem::replace(&mut self.running[number], next))
     }
 
-    /// The agent of Mesos removes what an instance has left.
-    fn remove(task: &TaskRun) -> Result<()> {
-        let container = container(task)?;
-        let executor = container
-            .ancestors()
-            .nth(2)
-            .context("an executor's folder")?;
-        ensure!(
-            executor
-                .parent()
-                .is_some_and(|parent| parent.ends_with("executors"))
-        );
-        Ok(fs::remove_dir_all(executor)?)
+    fn command(&self, more: &[&str]) -> TailProcess {
+        self.command_of("aa/www/prod/hello", more)
     }
 
-    fn command(&self, more: &[&str]) -> TailProcess {
+    fn command_of(&self, target: &str, more: &[&str]) -> TailProcess {
+        self.command_since(target, "4h", more)
+    }
+
+    fn command_since(&self, target: &str, since: &str, more: &[&str]) -> TailProcess {
         let mut command = self.cluster.command(PROGRAM);
-        let archive = format!("file://{}", self.cluster.path("archive").display());
         command
-            .args([
-                "aa/www/prod/hello",
-                "-o",
-                "raw",
-                "--since",
-                "4h",
-                "--archive",
-            ])
-            .arg(archive)
+            .args([target, "-o", "raw", "--since", since, "--archive"])
+            .arg(&self.archive)
             .args(more);
         TailProcess::start(&mut command, Reading::Eager).expect("the program")
     }
@@ -292,83 +338,100 @@ impl World {
     }
 }
 
-/// Starts a task, with the record that the agent of Mesos keeps of it.
-fn launch(cluster: &SmallCluster, key: &JobKey, instance: u32, host: &str) -> Result<TaskRun> {
-    let task = cluster.launch(key, instance, host)?;
-    let container = container(&task)?;
-    let below = container.strip_prefix(cluster.slave_root())?;
-    let folder = cluster
-        .slave_root()
-        .join("meta")
-        .join(below)
-        .join("tasks")
-        .join(&task.task_id);
-    fs::create_dir_all(&folder)?;
-    let name = format!("{}/{}/{}", key.role(), key.env(), key.name());
-    // A message with its length before it; field 1 is the name.
-    let mut message = vec![1 << 3 | 2, name.len() as u8];
-    message.extend(name.as_bytes());
-    let mut record = (message.len() as u32).to_ne_bytes().to_vec();
-    record.extend(message);
-    fs::write(folder.join("task.info"), record)?;
-    Ok(task)
-}
-
-/// `…/executors/<executor>/runs/<run>` of `…/sandbox/.logs/server/0/stdout`.
-fn container(task: &TaskRun) -> Result<PathBuf> {
-    let log = task.log("server", Stream::Stdout);
-    let container = log.ancestors().nth(5).context("a run's folder")?;
-    Ok(container.to_owned())
-}
-
 fn append(path: &Path, text: &str) -> Result<()> {
     e2e::small_cluster::append(path, text)
 }
 
-fn history(seed: u64) -> Result<()> {
+/// Lets the cluster's hosts be those of a server of OpenSSH's.
+fn lead_to(cluster: &SmallCluster, sshd: &Sshd) -> Result<()> {
+    let mut text = String::new();
+    for number in 1..=2 {
+        let address = sshd.address(number);
+        writeln!(
+            text,
+            "Host node{number}\n  HostName {}\n  Port {}",
+            address.ip(),
+            address.port()
+        )?;
+    }
+    let all = fs::read_to_string(&sshd.files().ssh_config)?;
+    fs::write(cluster.path("ssh_config"), text + &all)?;
+    let toml = fs::read_to_string(cluster.path("tailll.toml"))?;
+    let table = "[clusters.aa]\n";
+    ensure!(toml.contains(table), "{toml}");
+    let user = format!("{table}ssh_user = \"{}\"\n", login::own_name()?);
+    Ok(fs::write(
+        cluster.path("tailll.toml"),
+        toml.replace(table, &user),
+    )?)
+}
+
+fn history(seed: u64, wires: Wires<'_>) -> Result<()> {
     let mut rng = Rng::new(seed);
-    let mut world = World::start(if seed.is_multiple_of(2) {
+    let age = if seed.is_multiple_of(2) {
         Age::Old
     } else {
         Age::New
-    })?;
+    };
+    let mut world = World::start_with(age, wires)?;
     let mut left = Vec::new();
     world.burst(&mut rng)?;
     for _ in 0..STEPS {
         match rng.below(10) {
             0..=4 => world.burst(&mut rng)?,
-            5 | 6 => {
+            5 => world.ship_in_part(&mut rng)?,
+            6 => {
                 world.ship()?;
                 // Nothing is lost with what has been shipped.
                 if rng.one_in(2)
                     && world.half.is_none()
                     && let Some(task) = left.pop()
                 {
-                    World::remove(&task)?;
+                    world.cluster.remove(&task)?;
                 }
             }
             7 | 8 => world.rotate(&mut rng)?,
             _ => left.push(world.reschedule(&mut rng)?),
         }
     }
-    if rng.one_in(4) {
-        world.ship()?;
+    match rng.below(4) {
+        0 => world.ship()?,
+        1 => world.ship_in_part(&mut rng)?,
+        _ => {}
     }
     world.compare(&world.shown(&["--no-follow"])?)
 }
 
+/// Which seeds are taken: as the environment says, or so many from 0 on.
+fn seeds(usual: u64) -> Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first = number("TIMELINE_FIRST").unwrap_or(0);
+    first..first + number("TIMELINE_SEEDS").unwrap_or(usual)
+}
+
 #[test]
 fn what_is_shown_is_what_was_written() -> Result<()> {
-    let seeds = std::env::var("TIMELINE_SEEDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(SEEDS);
-    let first = std::env::var("TIMELINE_FIRST")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
-    for seed in first..first + seeds {
-        history(seed).with_context(|| format!("seed {seed}"))?;
+    for seed in seeds(SEEDS) {
+        history(seed, Wires::None).with_context(|| format!("seed {seed}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_shown_from_a_bucket_and_over_openssh_is_what_was_written() -> Result<()> {
+    let moto = Moto::start(env!("CARGO_TARGET_TMPDIR"))?;
+    let sshd = Sshd::start(Settings {
+        addresses: 2,
+        hosts: 2,
+        ..Settings::default()
+    })?;
+    for seed in seeds(SEEDS_OVER_WIRES) {
+        let wires = Wires::Real {
+            moto: &moto,
+            sshd: &sshd,
+            seed,
+        };
+        history(seed, wires).with_context(|| format!("seed {seed}"))?;
     }
     Ok(())
 }
@@ -384,12 +447,65 @@ fn a_job_that_no_longer_runs_is_read_from_the_archive_alone() -> Result<()> {
     world.ship()?;
     for task in std::mem::take(&mut world.running) {
         world.cluster.end(&task, Status::Finished, "done");
-        World::remove(&task)?;
+        world.cluster.remove(&task)?;
     }
     world.compare(&world.shown(&["--no-follow"])?)?;
     // A key of a cluster that nobody knows here is enough for the archive.
     fs::write(world.cluster.path("tailll.toml"), "")?;
-    world.compare(&world.shown(&["--no-follow"])?)
+    for target in [
+        "aa/www/prod/hello",
+        "www/prod/hello",
+        "hello",
+        "hel*",
+        "*/www/*/hello",
+    ] {
+        let process = world.command_of(target, &["--no-follow"]);
+        world
+            .compare(&process.wait_for_end(PATIENCE)?)
+            .with_context(|| target.to_owned())?;
+    }
+    let unknown = world.command_of("hallo", &["--no-follow"]);
+    let ended = unknown.wait_for_end(PATIENCE)?;
+    ensure!(!ended.status.success() && ended.lines.is_empty());
+    Ok(())
+}
+
+#[test]
+fn hosts_of_ended_instances_are_asked_where_they_may_have_more() -> Result<()> {
+    let mut rng = Rng::new(8);
+    let mut world = World::start(Age::Old)?;
+    for _ in 0..3 {
+        world.burst(&mut rng)?;
+    }
+    world.finish_line()?;
+    world.ship()?;
+    let end = |world: &World, ago: SignedDuration| {
+        let at_ms = (clock::now() - ago).as_millisecond();
+        let scheduler = world.cluster.scheduler();
+        for task in &world.running {
+            let (model, id) = (scheduler.model(), &task.task_id);
+            model.set_begin(id, at_ms - 1);
+            model.set_status(id, Status::Finished, at_ms, Some("done"));
+        }
+    };
+    let logins = |world: &World| world.cluster.ssh().counters().connections_total;
+    // The agent was there after their end, so the archive has all of it.
+    end(&world, SignedDuration::from_hours(1));
+    let before = logins(&world);
+    world.compare(&world.shown(&["--no-follow"])?)?;
+    ensure!(logins(&world) == before, "somebody was asked");
+    // Nothing of them can be so new.
+    let short = world.command_since("aa/www/prod/hello", "30m", &["--no-follow"]);
+    let ended = short.wait_for_end(PATIENCE)?;
+    ensure!(ended.lines.is_empty(), "{}", ended.talk);
+    ensure!(logins(&world) == before, "somebody was asked");
+    // It was not there since.
+    world.burst(&mut rng)?;
+    world.finish_line()?;
+    end(&world, SignedDuration::ZERO);
+    world.compare(&world.shown(&["--no-follow"])?)?;
+    ensure!(logins(&world) > before, "nobody was asked");
+    Ok(())
 }
 
 /// The objects with rows, in the order in which they were made.
@@ -450,7 +566,7 @@ fn what_is_missing_in_an_old_archive_is_said() -> Result<()> {
     fs::remove_file(&objects[1])?;
     for task in std::mem::take(&mut world.running) {
         world.cluster.end(&task, Status::Finished, "done");
-        World::remove(&task)?;
+        world.cluster.remove(&task)?;
     }
     let ended = world.shown(&["--no-follow"])?;
     ensure!(
@@ -484,7 +600,7 @@ fn what_ran_is_listed() -> Result<()> {
         }
     }
     world.ship()?;
-    World::remove(&first)?;
+    world.cluster.remove(&first)?;
     let list = |more: &[&str]| -> Result<String> {
         let mut command = world.cluster.command(PROGRAM);
         let archive = format!("file://{}", world.cluster.path("archive").display());
@@ -632,4 +748,71 @@ fn archived_and_live_lines_are_chosen_alike() -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[test]
+fn a_number_of_lines_reaches_back_into_the_archive() -> Result<()> {
+    let mut rng = Rng::new(6);
+    let mut world = World::start(Age::Old)?;
+    let write = |world: &mut World, rng: &mut Rng, count: usize| -> Result<()> {
+        let log = world.running[0].log("server", Stream::Stdout);
+        for _ in 0..count {
+            world.write(&log, rng)?;
+            world.finish_line()?;
+        }
+        Ok(())
+    };
+    let check = |world: &World, lines: usize, what: &str| -> Result<()> {
+        let mut command = world.cluster.command(PROGRAM);
+        command
+            .args(["aa/www/prod/hello", "-o", "raw", "--no-follow", "-n"])
+            .arg(lines.to_string())
+            .args(["--stdout", "--archive", &world.archive]);
+        let ended = TailProcess::start(&mut command, Reading::Eager)?.wait_for_end(PATIENCE)?;
+        let shown: Vec<String> = ended
+            .lines
+            .iter()
+            .map(|line| String::from_utf8_lossy(&line.bytes).trim_end().to_owned())
+            .collect();
+        let expected: Vec<String> = world
+            .written
+            .iter()
+            .skip(world.written.len().saturating_sub(lines))
+            .map(|(_, line)| line.trim_end().to_owned())
+            .collect();
+        ensure!(
+            shown == expected,
+            "{what}: {shown:#?}\n{expected:#?}\n{}",
+            ended.talk
+        );
+        Ok(())
+    };
+    write(&mut world, &mut rng, 30)?;
+    check(&world, 40, "nothing was shipped")?;
+    world.ship()?;
+    check(&world, 12, "the live file has enough")?;
+    check(&world, 40, "there are no more")?;
+    let first = world.reschedule_instance(0, "node2")?;
+    write(&mut world, &mut rng, 5)?;
+    check(&world, 12, "the instance moved")?;
+    world.ship()?;
+    world.cluster.remove(&first)?;
+    check(&world, 12, "the archive has the new file too")?;
+    let live = world.running[0].log("server", Stream::Stdout);
+    fs::rename(&live, live.with_extension("1"))?;
+    write(&mut world, &mut rng, 3)?;
+    check(&world, 7, "the older file is there")?;
+    check(&world, 20, "all of the log is there, and more")?;
+    fs::remove_file(live.with_extension("1"))?;
+    check(&world, 20, "the older file is gone")?;
+    world.ship()?;
+    fs::OpenOptions::new().write(true).open(&live)?.set_len(0)?;
+    write(&mut world, &mut rng, 2)?;
+    check(
+        &world,
+        20,
+        "it was truncated, and the archive does not know",
+    )?;
+    world.ship()?;
+    check(&world, 20, "it was truncated")
 }

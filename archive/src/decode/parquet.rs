@@ -3,6 +3,7 @@
 //! The library below can panic on damaged files, so each call of it is fenced: what was a panic is an error.
 
 pub(crate) mod group;
+pub(crate) mod lines;
 
 use std::fmt;
 use std::ops::Range;

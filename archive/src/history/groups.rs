@@ -3,7 +3,7 @@
 //! A group is what is fetched at once: one of a Parquet object, or all of an NDJSON object. Of the latter the rows that are wanted are
 //! kept, since there is no way into its middle.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{HistoryError, Limits, Request};
-use crate::decode::parquet::Rows;
 use crate::decode::parquet::group::{Footer, GroupPlace, Parsed};
-use crate::decode::{DecodeError, Filter, ObjectReader, OwnedRow, Report, Run};
+use crate::decode::parquet::lines::LineRows;
+use crate::decode::{DecodeError, Filter, LineRow, ObjectReader, Report, Run, WantedJob};
 use crate::encoding::Encoding;
 use crate::key::ObjectKey;
 use crate::listing::LogObject;
+use crate::row::Origin;
 use crate::store::{MAX_GET_BYTES, Store, StoreError};
 
 /// Bytes of an object's end that are fetched at first: most footers are within.
@@ -75,7 +76,7 @@ pub(super) enum Loaded {
         bytes: Bytes,
     },
     Ndjson {
-        rows: Vec<OwnedRow>,
+        rows: Vec<LineRow>,
         bytes: usize,
     },
 }
@@ -83,7 +84,7 @@ pub(super) enum Loaded {
 /// Rows that are being read.
 #[derive(Debug)]
 pub(super) enum RowsOf {
-    Parquet(Box<Rows>),
+    Parquet(Box<LineRows>),
     Ndjson {
         group: Arc<Loaded>,
         rows: Range<usize>,
@@ -91,9 +92,9 @@ pub(super) enum RowsOf {
 }
 
 impl RowsOf {
-    pub(super) fn next(&mut self) -> Result<Option<OwnedRow>, DecodeError> {
+    pub(super) fn next(&mut self) -> Result<Option<LineRow>, DecodeError> {
         match self {
-            Self::Parquet(rows) => rows.next(&mut Report::default()),
+            Self::Parquet(rows) => rows.next(),
             Self::Ndjson { group, rows } => Ok(match &**group {
                 Loaded::Ndjson { rows: all, .. } => rows.next().map(|row| all[row].clone()),
                 Loaded::Parquet { .. } => None,
@@ -107,7 +108,7 @@ impl Loaded {
     pub(super) fn open(
         group: &Arc<Self>,
         key: &ObjectKey,
-        rows: Range<usize>,
+        run: &Run,
     ) -> Result<RowsOf, DecodeError> {
         Ok(match &**group {
             Self::Parquet {
@@ -115,15 +116,15 @@ impl Loaded {
                 object_len,
                 place,
                 bytes,
-            } => RowsOf::Parquet(Box::new(footer.rows(
+            } => RowsOf::Parquet(Box::new(footer.lines(
                 key,
                 *object_len,
                 place,
                 bytes.clone(),
-                rows,
+                run,
             )?)),
             Self::Ndjson { rows: all, .. } => RowsOf::Ndjson {
-                rows: rows.start..rows.end.min(all.len()),
+                rows: run.rows.start..run.rows.end.min(all.len()),
                 group: Arc::clone(group),
             },
         })
@@ -308,6 +309,94 @@ impl Groups {
         Ok(loaded)
     }
 
+    /// The jobs that have rows in an object, and what could not be read of it.
+    pub(super) async fn jobs_in(
+        &self,
+        object: LogObject,
+    ) -> Result<(BTreeSet<WantedJob>, Option<DecodeError>), StoreError> {
+        let key = Arc::new(object.key);
+        let mut jobs = BTreeSet::new();
+        let done = match key.encoding {
+            Encoding::Parquet => self.jobs_in_parquet(&key, object.len, &mut jobs).await,
+            Encoding::Ndjson => self.jobs_in_ndjson(&key, object.len, &mut jobs).await,
+        };
+        match done {
+            Ok(()) => Ok((jobs, None)),
+            Err(LoadError::Decode(error)) => Ok((jobs, Some(error))),
+            Err(LoadError::Store(error)) => Err(error),
+        }
+    }
+
+    async fn jobs_in_parquet(
+        &self,
+        key: &ObjectKey,
+        object_len: u64,
+        jobs: &mut BTreeSet<WantedJob>,
+    ) -> Result<(), LoadError> {
+        let (tail, footer) = self.footer(key, object_len).await?;
+        for place in footer.groups(key, object_len, &Filter::default())? {
+            if let Some(job) = footer.only_job(&place) {
+                jobs.insert(job);
+                continue;
+            }
+            let bytes = self.group_bytes(key, object_len, &tail, &place).await?;
+            jobs.extend(footer.jobs(key, object_len, &place, bytes)?);
+        }
+        Ok(())
+    }
+
+    async fn jobs_in_ndjson(
+        &self,
+        key: &ObjectKey,
+        object_len: u64,
+        jobs: &mut BTreeSet<WantedJob>,
+    ) -> Result<(), LoadError> {
+        let bytes = self.fetch(key, 0..object_len).await?;
+        let mut last: Option<Arc<Origin>> = None;
+        for row in ObjectReader::new(key, bytes, Filter::default())? {
+            let origin = row?.origin;
+            if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &origin)) {
+                jobs.extend(WantedJob::of(&origin));
+                last = Some(origin);
+            }
+        }
+        Ok(())
+    }
+
+    /// What an object says of itself, and the bytes of its end that were fetched for it.
+    async fn footer(&self, key: &ObjectKey, object_len: u64) -> Result<(Bytes, Footer), LoadError> {
+        let mut wanted = if object_len <= WHOLE_BYTES {
+            object_len
+        } else {
+            TAIL_BYTES
+        };
+        loop {
+            let tail = self.fetch(key, object_len - wanted..object_len).await?;
+            match Footer::parse(key, object_len, &tail)? {
+                Parsed::Whole(footer) => return Ok((tail, footer)),
+                Parsed::Needs(bytes) => wanted = bytes,
+            }
+        }
+    }
+
+    /// The bytes of a group, of the object's end where they lie in it.
+    async fn group_bytes(
+        &self,
+        key: &ObjectKey,
+        object_len: u64,
+        tail: &Bytes,
+        place: &GroupPlace,
+    ) -> Result<Bytes, StoreError> {
+        let tail_start = object_len - tail.len() as u64;
+        match place.bytes.start.checked_sub(tail_start) {
+            Some(start) => {
+                let end = place.bytes.end - tail_start;
+                Ok(tail.slice(start as usize..end as usize))
+            }
+            None => self.fetch(key, place.bytes.clone()).await,
+        }
+    }
+
     async fn look_into(&self, object: LogObject, filter: &Filter) -> Result<Looked, StoreError> {
         let key = Arc::new(object.key);
         let mut looked = Looked {
@@ -343,27 +432,9 @@ impl Groups {
         filter: &Filter,
         looked: &mut Looked,
     ) -> Result<(), LoadError> {
-        let mut wanted = if object_len <= WHOLE_BYTES {
-            object_len
-        } else {
-            TAIL_BYTES
-        };
-        let (tail, footer) = loop {
-            let tail = self.fetch(key, object_len - wanted..object_len).await?;
-            match Footer::parse(key, object_len, &tail)? {
-                Parsed::Whole(footer) => break (tail, footer),
-                Parsed::Needs(bytes) => wanted = bytes,
-            }
-        };
-        let tail_start = object_len - tail.len() as u64;
+        let (tail, footer) = self.footer(key, object_len).await?;
         for place in footer.groups(key, object_len, filter)? {
-            let bytes = match place.bytes.start.checked_sub(tail_start) {
-                Some(start) => {
-                    let end = place.bytes.end - tail_start;
-                    tail.slice(start as usize..end as usize)
-                }
-                None => self.fetch(key, place.bytes.clone()).await?,
-            };
+            let bytes = self.group_bytes(key, object_len, &tail, &place).await?;
             let id = GroupId(place.group);
             match footer.runs(key, object_len, &place, bytes.clone(), filter) {
                 Ok(runs) if runs.is_empty() => {}
@@ -461,7 +532,8 @@ fn wanted_rows(
     for row in &mut reader {
         match row {
             Ok(row) => {
-                bytes += size_of::<OwnedRow>() + row.line.as_ref().map_or(0, Vec::len);
+                let row = LineRow::from(row);
+                bytes += size_of::<LineRow>() + row.line.as_ref().map_or(0, Bytes::len);
                 rows.push(row);
             }
             Err(error) => broken = Some(error),
@@ -472,7 +544,7 @@ fn wanted_rows(
 }
 
 /// The runs of rows that follow each other.
-fn runs_of(rows: &[OwnedRow]) -> Vec<Run> {
+fn runs_of(rows: &[LineRow]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         let goes_on = runs

@@ -325,3 +325,43 @@ fn an_archive_without_the_job_gives_nothing_and_one_that_is_not_there_an_error()
         assert!(items.is_empty(), "{items:?}");
     });
 }
+
+#[test]
+fn the_jobs_of_an_archive_are_found() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DirStore::new(folder.path());
+        // Of file 4 is another job's; small groups have both in one.
+        let planned = |file: usize, off: u64, hour: i64| Planned {
+            file,
+            off,
+            len: 5,
+            ts_ns: hour * 60 * MINUTE_NS,
+            line: String::new(),
+        };
+        for encoding in [Encoding::Parquet, Encoding::Ndjson] {
+            let all = [
+                planned(0, 0, 10),
+                planned(4, 0, 10),
+                planned(0, 5, 12),
+                planned(4, 5, 14),
+            ];
+            write(&store, &[all.to_vec()], &[encoding]).await;
+            let store: Arc<dyn Store> = Arc::new(DirStore::new(folder.path()));
+            let check = async |hours: Range<i64>, expected: &[&str]| {
+                let ts_ns = hours.start * 60 * MINUTE_NS..hours.end * 60 * MINUTE_NS;
+                let found = jobs(Arc::clone(&store), "aa", ts_ns, Limits::default())
+                    .await
+                    .unwrap();
+                let names: Vec<&str> = found.jobs.iter().map(|job| job.job.as_str()).collect();
+                assert_eq!(names, expected, "{encoding:?} {hours:?}");
+                assert!(found.damaged.is_empty());
+            };
+            check(9..11, &["hello", "other"]).await;
+            check(12..13, &["hello"]).await;
+            check(13..15, &["other"]).await;
+            check(15..20, &[]).await;
+            std::fs::remove_dir_all(folder.path().join("logs")).unwrap();
+        }
+    });
+}

@@ -354,6 +354,7 @@ impl Jobs {
                             .send(DiscoveryEvent::Past {
                                 instance,
                                 how: how_it_ended(task),
+                                ended_ms: task.since_ms,
                             })
                             .await?;
                     }

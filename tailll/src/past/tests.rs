@@ -1,52 +1,40 @@
 use super::*;
 
 fn seam() -> Seam {
-    Seam {
-        source: Arc::new(Source {
-            instance: Arc::new(InstanceLabel {
-                job: "aa/r/prod/j".to_owned(),
-                key: None,
-                instance: Some(0),
-                host: "h".to_owned(),
-                task_id: Some("t".to_owned()),
-            }),
-            file: FileLabel::Plain {
-                path: "f".to_owned(),
-            },
-            path: Vec::new(),
+    let source = Source {
+        instance: Arc::new(InstanceLabel {
+            job: "aa/r/prod/j".to_owned(),
+            key: None,
+            instance: Some(0),
+            host: "h".to_owned(),
+            task_id: Some("t".to_owned()),
         }),
-        src: "s".to_owned(),
+        file: FileLabel::Plain {
+            path: "f".to_owned(),
+        },
+        path: Vec::new(),
+    };
+    let identity = Identity {
         inode: 1,
-        epoch: 0,
-        offset: 0,
-        check: Vec::new(),
-        check_end: 0,
-        newest_ns: i64::MIN,
-        is_finished: false,
-        record_kept: None,
-        rest: Vec::new(),
-    }
+        birth_s: None,
+    };
+    Seam::new(Arc::new(source), "s".to_owned(), identity, 0)
 }
 
-fn row(off: u64, len: u64, line: Option<&str>, flags: Flags) -> OwnedRow {
-    OwnedRow {
+fn row(off: u64, len: u64, line: Option<&str>, flags: Flags) -> LineRow {
+    LineRow {
         origin: Arc::default(),
         ts_ns: off as i64,
-        ingest_ns: 0,
         epoch: 0,
         off,
         len,
-        level: None,
-        request_id: None,
-        trace_id: None,
-        tpl: None,
-        line: line.map(|line| line.as_bytes().to_vec()),
+        line: line.map(|line| Bytes::copy_from_slice(line.as_bytes())),
         flags,
     }
 }
 
 /// A seam behind these rows: where the file goes on, and which bytes are compared where.
-fn check(rows: &[OwnedRow], offset: u64, bytes: &str, end: u64) {
+fn check(rows: &[LineRow], offset: u64, bytes: &str, end: u64) {
     let mut seam = seam();
     for row in rows {
         extend(&mut seam, row);

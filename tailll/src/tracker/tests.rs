@@ -98,6 +98,7 @@ impl World {
                 id: id(file.inode),
                 size: file.size,
                 modified_s: file.modified_s,
+                birth_s: None,
                 kind: FileKind::Regular,
                 path: if file.path.starts_with('/') {
                     file.path.as_bytes().to_vec()
@@ -926,6 +927,7 @@ fn listing_of(disk: &Disk) -> Listing {
             id: id(*inode),
             size: disk.files[inode].lines.len() as u64 * LINE_BYTES,
             modified_s: 0,
+            birth_s: None,
             kind: FileKind::Regular,
             path: format!("{SANDBOX}/{path}").into_bytes(),
         })

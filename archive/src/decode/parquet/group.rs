@@ -3,6 +3,7 @@
 //! Owns what has to be fetched for it ([`Footer`], [`Footer::groups`]) and how rows are read from that. Who fetches is the
 //! caller's matter.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,12 +18,14 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::statistics::Statistics;
 
-use super::{Batches, Pruned, Rows, fenced};
-use crate::decode::{DecodeError, Filter, Run};
+use super::lines::{self, LineRows};
+use super::{Batches, Pruned, fenced};
+use crate::decode::{DecodeError, Filter, Run, WantedJob};
 use crate::key::ObjectKey;
 use crate::row::Origin;
-use crate::schema::{COLUMNS, ColumnId};
+use crate::schema::ColumnId;
 
 /// The columns that tell where runs begin and end.
 const RUN_COLUMNS: [ColumnId; 14] = [
@@ -168,6 +171,69 @@ impl Footer {
         fenced(find).map_err(|source| failed(key, 0, source))
     }
 
+    /// The job of all rows of a group, where its statistics tell.
+    pub(crate) fn only_job(&self, place: &GroupPlace) -> Option<WantedJob> {
+        let only = |id: ColumnId| {
+            let name = id.column().name;
+            let columns = self.metadata.row_group(place.group).columns();
+            let column = columns
+                .iter()
+                .find(|column| column.column_descr().name() == name)?;
+            let Statistics::ByteArray(values) = column.statistics()? else {
+                return None;
+            };
+            let (least, most) = (values.min_bytes_opt()?, values.max_bytes_opt()?);
+            let is_only = least == most
+                && values.min_is_exact()
+                && values.max_is_exact()
+                && values.null_count_opt() == Some(0);
+            is_only.then(|| String::from_utf8(least.to_vec()).ok())?
+        };
+        Some(WantedJob {
+            role: only(ColumnId::Role)?,
+            env: only(ColumnId::Env)?,
+            job: only(ColumnId::Job)?,
+        })
+    }
+
+    /// The jobs of a group's rows.
+    pub(crate) fn jobs(
+        &self,
+        key: &ObjectKey,
+        object_len: u64,
+        place: &GroupPlace,
+        bytes: Bytes,
+    ) -> Result<BTreeSet<WantedJob>, DecodeError> {
+        const COLUMNS: [ColumnId; 3] = [ColumnId::Role, ColumnId::Env, ColumnId::Job];
+        let all = RowSelection::default();
+        let mut batches = self.batches(key, object_len, place, bytes, &COLUMNS, all)?;
+        let mut jobs: BTreeSet<WantedJob> = BTreeSet::new();
+        while let Some(batch) = batches.next()? {
+            let mut columns: [Option<StringArray>; 3] = Default::default();
+            for (column, id) in columns.iter_mut().zip(COLUMNS) {
+                *column = batches.column(&batch, id)?;
+            }
+            let mut last = [None; 3];
+            for at in 0..batch.num_rows() {
+                let names = columns
+                    .each_ref()
+                    .map(|column| super::text(column.as_ref(), at));
+                if names == last {
+                    continue;
+                }
+                last = names;
+                if let [Some(role), Some(env), Some(job)] = names {
+                    jobs.insert(WantedJob {
+                        role: role.to_owned(),
+                        env: env.to_owned(),
+                        job: job.to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(jobs)
+    }
+
     /// The runs of wanted rows in a group, in the order of its rows.
     pub(crate) fn runs(
         &self,
@@ -259,27 +325,25 @@ impl Footer {
         Ok(runs)
     }
 
-    /// Some rows of a group, by their numbers in it.
-    pub(crate) fn rows(
+    /// The rows of a run in a group.
+    pub(crate) fn lines(
         &self,
         key: &ObjectKey,
         object_len: u64,
         place: &GroupPlace,
         bytes: Bytes,
-        rows: Range<usize>,
-    ) -> Result<Rows, DecodeError> {
-        let all = COLUMNS.map(|column| column.id);
+        run: &Run,
+    ) -> Result<LineRows, DecodeError> {
         let selection = RowSelection::from(vec![
-            RowSelector::skip(rows.start),
-            RowSelector::select(rows.len()),
+            RowSelector::skip(run.rows.start),
+            RowSelector::select(run.rows.len()),
         ]);
-        let batches = self.batches(key, object_len, place, bytes, &all, selection)?;
-        Ok(Rows {
-            batches,
-            filter: Filter::default(),
+        Ok(LineRows {
+            batches: self.batches(key, object_len, place, bytes, &lines::COLUMNS, selection)?,
+            origin: Arc::clone(&run.origin),
+            epoch: run.epoch,
             columns: None,
             row: 0,
-            origin: Arc::default(),
         })
     }
 

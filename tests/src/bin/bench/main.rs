@@ -2,11 +2,12 @@
 //! ratios of one run mean something.
 //!
 //! ```text
-//! cargo run --release -p e2e --bin bench -- [throughput] [latency] [memory] [start] [breaks] [render] [ship] [ask]
+//! make bench ARGS='[throughput] [latency] [memory] [start] [breaks] [render] [ship] [history] [ask]'
 //! ```
 
 mod ask;
 mod breaks;
+mod history;
 mod latency;
 mod memory;
 mod render;
@@ -41,6 +42,9 @@ struct Arguments {
     /// What `ship` catches up on, in MB.
     #[arg(long, default_value_t = 1000)]
     ship_megabytes: usize,
+    /// How much the large job of `history` wrote in a day, in MB.
+    #[arg(long, default_value_t = 2000)]
+    history_megabytes: usize,
     /// The logs that `ask` asks about, in MB.
     #[arg(long, default_value_t = 1000)]
     ask_megabytes: usize,
@@ -65,6 +69,8 @@ enum Bench {
     Render,
     /// The agent: speed, memory, idle files, time to the archive.
     Ship,
+    /// A job's past from an archive: speed, time to the first line, memory.
+    History,
     /// Questions to an archive, beside DuckDB.
     Ask,
 }
@@ -110,6 +116,7 @@ fn main() -> ExitCode {
             Bench::Breaks => breaks::run(tools),
             Bench::Render => render::run(tools, arguments.rounds, arguments.render_megabytes),
             Bench::Ship => ship::run(arguments.rounds, arguments.ship_megabytes),
+            Bench::History => history::run(arguments.rounds, arguments.history_megabytes),
             Bench::Ask => ask::run(arguments.rounds, arguments.ask_megabytes),
         };
         if let Err(error) = result {
