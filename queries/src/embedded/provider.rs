@@ -45,6 +45,9 @@ pub(super) const STORE_URL: &str = "archive:///";
 /// Listings that go on at the same time, at most.
 const MAX_LISTINGS: usize = 8;
 
+/// How many scans of objects of Parquet a thread has to go on with: while one waits for bytes, another one decodes. In scans.
+const SCANS_A_THREAD: usize = 2;
+
 /// How much of a Parquet object's end is read at once, in bytes: mostly all that says where its columns lie.
 const FOOTER_BYTES: usize = 32 << 10;
 
@@ -195,7 +198,7 @@ impl Logs {
                 .with_partition_values(self.constants(object)))
         });
         let files = FileGroup::new(files.collect::<Result<_>>()?);
-        let groups = files.split_files(state.config().target_partitions());
+        let groups = files.split_files(SCANS_A_THREAD * state.config().target_partitions());
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, Arc::new(source))
                 .with_file_groups(groups)
