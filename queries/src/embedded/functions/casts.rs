@@ -12,6 +12,7 @@ use super::arguments::Arguments;
 use super::times::{parse_clock, parse_date};
 use crate::embedded::error::{Code, Trouble};
 use crate::embedded::text;
+use crate::rows;
 
 /// The function behind `CAST`; behind [`super::TRY`], it is `TRY_CAST`.
 pub(in crate::embedded) const CAST: &str = "$cast";
@@ -127,7 +128,7 @@ fn run(a: &Arguments) -> Result<ArrayRef> {
                 {
                     return failed(format!(
                         "Cannot cast {} to {}",
-                        text::double(value),
+                        rows::double(value),
                         text::name(to)
                     ));
                 }

@@ -10,6 +10,7 @@ use super::arguments::Arguments;
 use super::{Function, arrays};
 use crate::embedded::error::invalid;
 use crate::embedded::text;
+use crate::rows;
 
 /// The longest text that padding or repeating makes, in characters.
 const MAX_CHARACTERS: i64 = 1 << 20;
@@ -793,7 +794,7 @@ fn format(a: &Arguments) -> Result<ArrayRef> {
 /// With so many digits behind the point, the last one rounded half up on the shortest decimal form, as Java does.
 fn half_up(number: f64, digits: usize) -> String {
     if !number.is_finite() {
-        return text::double(number);
+        return rows::double(number);
     }
     let shortest = format!("{}", number.abs());
     let (whole, fraction) = shortest.split_once('.').unwrap_or((&shortest, ""));

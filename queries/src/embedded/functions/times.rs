@@ -14,6 +14,7 @@ use super::arguments::{Arguments, Times};
 use super::time_formats;
 use crate::embedded::error::invalid;
 use crate::embedded::text;
+use crate::rows;
 
 /// Seconds of a day.
 const DAY_SECONDS: i64 = 86_400;
@@ -498,7 +499,7 @@ fn from_unixtime(a: &Arguments) -> Result<ArrayRef> {
         if !ms.is_finite() || ms.abs() > 2.5e14 {
             return invalid(format!(
                 "{} seconds since 1970 is out of range",
-                text::double(seconds)
+                rows::double(seconds)
             ));
         }
         Ok(Some(ms as i64))
