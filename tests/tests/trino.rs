@@ -168,3 +168,194 @@ async fn every_question_is_answered_as_expected_in_both_encodings() {
         "not as in queries/tests/expected:\n{wrong}"
     );
 }
+
+#[tokio::test]
+#[ignore = "needs Trino: make test-trino"]
+async fn functions_answer_as_the_table_says() {
+    let rig = rig().await;
+    let path = beside_queries("trino_functions.tsv");
+    let table = fs::read_to_string(&path).unwrap();
+    let (mut wrong, mut anew) = (String::new(), String::new());
+    for line in table.lines() {
+        if line.starts_with('#') {
+            let _ = writeln!(anew, "{line}");
+            continue;
+        }
+        let parts: Vec<&str> = line.split('\t').collect();
+        let [expression, kind, expected, page, refusal @ ..] = &parts[..] else {
+            panic!("not four or five parts: {line}");
+        };
+        let outcome = rig.run("information_schema", &format!("SELECT {expression}")).await;
+        let (got_kind, got) = match outcome {
+            Ok(answer) => {
+                let cell = answer.rows.first().and_then(|row| row.first());
+                let cell = cell.unwrap_or_else(|| panic!("{expression}: no value"));
+                let cell = cell.clone().unwrap_or_else(|| "NULL".to_owned());
+                (answer.columns[0].kind.to_string(), cell)
+            }
+            Err(failed) => (String::new(), format!("!{}", failed.name)),
+        };
+        if (got_kind.as_str(), got.as_str()) != (kind, expected) {
+            let _ = writeln!(wrong, "{expression}: {got} {got_kind}, not {expected} {kind}");
+        }
+        let parts = [&[*expression, &got_kind, &got, page], *refusal].concat();
+        let _ = writeln!(anew, "{}", parts.join("\t"));
+    }
+    if rewrites() {
+        return fs::write(&path, &anew).unwrap();
+    }
+    assert!(wrong.is_empty(), "not as in {}:\n{wrong}", path.display());
+}
+
+#[tokio::test]
+#[ignore = "needs Trino: make test-trino"]
+async fn statements_are_refused_as_the_table_says() {
+    let rig = rig().await;
+    // The table alone is looked at; there is nothing in it to be read.
+    let wanted = wanted("refusals");
+    let table = wanted.table(&wanted.table, Encoding::Parquet, vec!["aa".to_owned()], first_hour());
+    let plan = Plan {
+        tables: vec![table],
+        view: None,
+        notes: Vec::new(),
+    };
+    for statement in plan.statements(Dialect::Trino) {
+        rig.answer("refusals", &statement).await;
+    }
+    let path = beside_queries("trino_refusals.tsv");
+    let list = fs::read_to_string(&path).unwrap();
+    let (mut wrong, mut anew) = (String::new(), String::new());
+    for line in list.lines() {
+        if line.starts_with('#') {
+            let _ = writeln!(anew, "{line}");
+            continue;
+        }
+        let parts: Vec<&str> = line.split('\t').collect();
+        let [sql, expected, ours @ ..] = &parts[..] else {
+            panic!("not two or three parts: {line}");
+        };
+        let said = match rig.run("refusals", sql).await {
+            Ok(_) => "OK".to_owned(),
+            Err(failed) => failed.name,
+        };
+        if said != *expected {
+            let _ = writeln!(wrong, "{sql}: {said}, not {expected}");
+        }
+        let _ = writeln!(anew, "{}", [&[*sql, &said], *ours].concat().join("\t"));
+    }
+    if rewrites() {
+        return fs::write(&path, &anew).unwrap();
+    }
+    assert!(wrong.is_empty(), "not as in {}:\n{wrong}", path.display());
+}
+
+fn first_hour() -> Hour {
+    Hour::of_ns((NOW_SECONDS - 3 * 3600) * fixture::SECOND_NS)
+}
+
+/// Questions that show what is in a table, whatever the encoding.
+const LOOKS: [&str; 4] = [
+    "SELECT cluster, dh, count(*) AS lines, count(line) AS whole, sum(off) AS offs FROM logs \
+     WHERE dh BETWEEN '2026-11-01-09' AND '2026-11-01-12' GROUP BY cluster, dh ORDER BY cluster, dh",
+    "SELECT * FROM logs WHERE cluster = 'aa' AND dh = '2026-11-01-11' AND instance = 1 ORDER BY ts_ns, src, off LIMIT 20",
+    "SELECT count(*) AS n, count(ts) AS ts, count(ts_ns) AS ts_ns, count(flags) AS flags, count(raw) AS raws FROM logs \
+     WHERE cluster = 'aa' AND dh >= '2026-11-01-09' AND dh < '2026-11-01-13' AND ts IS NULL",
+    "SELECT job, date_trunc('hour', ts) AS h, max(ts) AS last, min(ingest_ts) AS first, max(len) AS longest FROM logs \
+     WHERE cluster IN ('aa', 'bb') AND dh LIKE '2026-11-01-1%' GROUP BY job, date_trunc('hour', ts) ORDER BY job, h",
+];
+
+/// Both engines' answers to the same statement, over one archive.
+async fn compare(rig: &Rig, name: &str, sql: &str) -> (Answer, u64) {
+    let theirs = rig.answer(name, sql).await;
+    let (ours, damaged) = ours(&embedded(rig.store(name), name), sql)
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    assert_eq!(
+        shown(&ours.columns, &ours.rows),
+        shown(&theirs.columns, &theirs.rows),
+        "{name}: {sql}"
+    );
+    (ours, damaged)
+}
+
+async fn put(store: &dyn Store, key: &str, bytes: Vec<u8>) {
+    let sha256 = digest(&bytes);
+    let body = Body::Bytes(bytes.into());
+    store.put_new(key, body, sha256).await.unwrap();
+}
+
+fn packed(text: &[u8]) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(text).unwrap();
+    packed.finish().unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs Trino: make test-trino"]
+async fn damaged_lines_are_the_same_rows() {
+    let rig = rig().await;
+    let store = rig.store("damaged");
+    fixture().write(&*store, Encoding::Ndjson).await;
+    let good = r#"{"ts":"2026-11-01 11:00:00.000","ts_ns":1793530800000000000,"src":"s","line":"good"}"#;
+    let lines = [
+        good,
+        "nonsense",
+        "{",
+        "",
+        r#"{"line":"cut"#,
+        r#"{"ts":"nonsense","src":"s","line":"a bad time"}"#,
+        r#"{"ts_ns":"text","src":"s","line":"a bad number"}"#,
+        r#"{"src":"s","line":{"an":"object"}}"#,
+        r#"{"src":"s","line":7,"unknown":[1]}"#,
+        r#"{"src":"s","LINE":"upper case"}"#,
+        r#"{"src":"s","line":null}"#,
+        good,
+    ];
+    for (line, seq) in lines.iter().zip(1..) {
+        let key = format!(
+            "logs/v1/cluster=aa/dh=2026-11-01-11/00000000000000dd~000001~{seq:08}.ndjson.gz"
+        );
+        put(&*store, &key, packed(format!("{line}\n").as_bytes())).await;
+    }
+    rig.make("damaged").await;
+    for sql in LOOKS {
+        compare(rig, "damaged", sql).await;
+    }
+    let each = "SELECT substr(\"$path\", -18, 8) AS seq, ts, ts_ns, src, line FROM logs \
+                WHERE cluster = 'aa' AND dh = '2026-11-01-11' AND \"$path\" LIKE '%00000000000000dd%' ORDER BY \"$path\"";
+    compare(rig, "damaged", each).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Trino: make test-trino"]
+async fn clusters_in_both_encodings_are_one_view() {
+    let rig = rig().await;
+    let store = rig.store("views");
+    fixture().write(&*store, Encoding::Parquet).await;
+    // The same rows under another cluster's name, in the other encoding.
+    let source = rig.store("views_source");
+    fixture().write(&*source, Encoding::Ndjson).await;
+    for hour in 0..4 {
+        let hour = Hour::from_number(first_hour().number() + hour);
+        let listed = archive::listing::list_hour(&*source, "aa", hour).await.unwrap();
+        for object in listed.objects {
+            let key = object.key.to_string();
+            let bytes = source.get(&key, None).await.unwrap();
+            put(&*store, &key.replace("cluster=aa", "cluster=bb"), bytes.to_vec()).await;
+        }
+    }
+    let plan = rig.make("views").await;
+    assert_eq!(plan.tables.len(), 2);
+    assert!(plan.view.is_some());
+    for sql in LOOKS {
+        compare(rig, "views", sql).await;
+    }
+    // Again, as `setup` would: what is there stays.
+    rig.make("views").await;
+    // And made anew, as an upgrade does.
+    let tables: Vec<&Table> = plan.tables.iter().collect();
+    for statement in tables.iter().flat_map(|table| table.replace_in_trino()) {
+        rig.answer("views", &statement).await;
+    }
+    compare(rig, "views", LOOKS[0]).await;
+}

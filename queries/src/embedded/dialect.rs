@@ -794,8 +794,8 @@ fn check_function(function: &Function, span: Span) -> Verdict {
     }
     if is_window && function.over.is_none() {
         return Err(Trouble::new(
-            Code::SyntaxError,
-            format!("Window function {name} requires OVER clause"),
+            Code::MissingOver,
+            format!("Window function {name} requires an OVER clause"),
         )
         .at(position(span)));
     }

@@ -40,14 +40,22 @@ pub enum Code {
     AmbiguousName,
     /// There is no such table.
     TableNotFound,
+    /// There is no such database.
+    SchemaNotFound,
+    /// There is no such catalogue.
+    CatalogNotFound,
     /// There is no such function.
     FunctionNotFound,
+    /// A window function without its window.
+    MissingOver,
     /// The types do not go together.
     TypeMismatch,
     /// A column that is neither grouped nor aggregated.
     ExpressionNotAggregate,
     /// An argument that the function does not take.
     InvalidFunctionArgument,
+    /// A literal of a time that there is not.
+    InvalidLiteral,
     /// A value that the type cannot hold.
     InvalidCastArgument,
     /// A number that is too large.
@@ -60,16 +68,20 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 17] = [
         Self::SyntaxError,
         Self::NotSupported,
         Self::ColumnNotFound,
         Self::AmbiguousName,
         Self::TableNotFound,
+        Self::SchemaNotFound,
+        Self::CatalogNotFound,
         Self::FunctionNotFound,
+        Self::MissingOver,
         Self::TypeMismatch,
         Self::ExpressionNotAggregate,
         Self::InvalidFunctionArgument,
+        Self::InvalidLiteral,
         Self::InvalidCastArgument,
         Self::NumericValueOutOfRange,
         Self::DivisionByZero,
@@ -84,10 +96,14 @@ impl Code {
             Self::ColumnNotFound => "COLUMN_NOT_FOUND",
             Self::AmbiguousName => "AMBIGUOUS_NAME",
             Self::TableNotFound => "TABLE_NOT_FOUND",
+            Self::SchemaNotFound => "SCHEMA_NOT_FOUND",
+            Self::CatalogNotFound => "CATALOG_NOT_FOUND",
             Self::FunctionNotFound => "FUNCTION_NOT_FOUND",
+            Self::MissingOver => "MISSING_OVER",
             Self::TypeMismatch => "TYPE_MISMATCH",
             Self::ExpressionNotAggregate => "EXPRESSION_NOT_AGGREGATE",
             Self::InvalidFunctionArgument => "INVALID_FUNCTION_ARGUMENT",
+            Self::InvalidLiteral => "INVALID_LITERAL",
             Self::InvalidCastArgument => "INVALID_CAST_ARGUMENT",
             Self::NumericValueOutOfRange => "NUMERIC_VALUE_OUT_OF_RANGE",
             Self::DivisionByZero => "DIVISION_BY_ZERO",

@@ -24,6 +24,9 @@ use super::text;
 /// What stands between a column's name and a number, where a name comes twice.
 const TWICE: char = '\u{1}';
 
+/// The most digits of a decimal.
+const MAX_DECIMAL_DIGITS: u8 = 38;
+
 /// A statement as the engine takes it.
 pub(super) struct Rewritten {
     /// The statement.
@@ -355,6 +358,11 @@ impl Rewriter {
             Expr::Value(value) => match &value.value {
                 Value::HexStringLiteral(digits) => call("from_hex", vec![text_literal(digits)]),
                 Value::UnicodeStringLiteral(text) => text_literal(text),
+                Value::Number(digits, _) => match plain_number(digits) {
+                    Ok(None) => return Ok(None),
+                    Ok(Some(decimal)) => decimal,
+                    Err(trouble) => return Err(trouble.at(position(span))),
+                },
                 _ => return Ok(None),
             },
             Expr::Array(Array { elem, .. }) => call("make_array", std::mem::take(elem)),
@@ -432,7 +440,10 @@ impl Rewriter {
                 return Ok(None);
             }
             "approx_percentile" => {
-                let args = arguments(function);
+                let mut args = arguments(function);
+                if let Some(percentage) = args.get_mut(1) {
+                    undo_decimal(percentage);
+                }
                 let plain =
                     args.len() == 2 && !matches!(args[1], Expr::Function(_) | Expr::Array(_));
                 set_arguments(function, args);
@@ -479,6 +490,12 @@ impl Rewriter {
                     format!("the embedded engine has {name}(x) only, without a number of values"),
                 )
                 .at(position(span)));
+            }
+            "to_unixtime" => {
+                let mut args = arguments(function);
+                args.iter_mut().for_each(as_instant);
+                set_arguments(function, args);
+                return Ok(None);
             }
             window if WINDOW.contains(&window) => {
                 if let FunctionArguments::List(list) = &mut function.args {
@@ -592,6 +609,49 @@ fn take(expr: &mut Expr) -> Expr {
 
 fn number(number: u64) -> Expr {
     Expr::value(Value::Number(number.to_string(), false))
+}
+
+/// A number without an exponent in the engine's words, where they differ: with a point it is a decimal, and not a double.
+fn plain_number(digits: &str) -> Result<Option<Expr>, Trouble> {
+    if digits.contains(['e', 'E']) {
+        return Ok(None);
+    }
+    let Some((whole, fraction)) = digits.split_once('.') else {
+        return match digits.parse::<i64>() {
+            Ok(_) => Ok(None),
+            Err(_) => Err(Trouble::new(
+                Code::SyntaxError,
+                format!("Invalid numeric literal: {digits}"),
+            )),
+        };
+    };
+    let scale = fraction.len();
+    let precision = (whole.trim_start_matches('0').len() + scale).max(1);
+    match (u8::try_from(precision), i8::try_from(scale)) {
+        (Ok(precision @ 1..=MAX_DECIMAL_DIGITS), Ok(scale)) => Ok(Some(typed_literal(
+            digits,
+            &Arrow::Decimal128(precision, scale),
+        ))),
+        _ => Err(Trouble::new(
+            Code::NotSupported,
+            format!("the embedded engine has decimals of {MAX_DECIMAL_DIGITS} digits at most"),
+        )),
+    }
+}
+
+/// The number that [`plain_number`] made a decimal, for the engine's functions that take a double.
+fn undo_decimal(expr: &mut Expr) {
+    if let Expr::Function(function) = &*expr
+        && function_name(function).as_deref() == Some("arrow_cast")
+        && let FunctionArguments::List(list) = &function.args
+        && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(ValueWithSpan {
+            value: Value::SingleQuotedString(digits),
+            ..
+        })))) = list.args.first()
+        && digits.parse::<f64>().is_ok()
+    {
+        *expr = Expr::value(Value::Number(digits.clone(), false));
+    }
 }
 
 fn text_literal(text: &str) -> Expr {
@@ -719,9 +779,31 @@ fn at_time_zone(time: Expr, zone: &mut Expr) -> Result<Expr, Trouble> {
     } else {
         name.as_str()
     };
+    let mut time = time;
+    as_instant(&mut time);
     let zone = Arrow::Timestamp(TimeUnit::Millisecond, Some(name.into()));
     let null = arrow_cast(Expr::value(Value::Null), &zone);
     Ok(call("$at_time_zone", vec![time, null]))
+}
+
+/// Where another zone is asked for, the zone that a text names does not count.
+fn as_instant(time: &mut Expr) {
+    if let Expr::Nested(inner) = time {
+        return as_instant(inner);
+    }
+    let Expr::Function(function) = time else {
+        return;
+    };
+    let Some(name) = function_name(function) else {
+        return;
+    };
+    let (prefix, bare) = match name.strip_prefix(TRY) {
+        Some(bare) => (TRY, bare),
+        None => ("", name.as_str()),
+    };
+    if ["from_iso8601_timestamp", "parse_datetime"].contains(&bare) {
+        rename(function, &format!("{prefix}$instant${bare}"));
+    }
 }
 
 /// `LIKE`'s pattern with a backslash before what stands for itself, as the engine takes it.
@@ -772,7 +854,7 @@ fn like_pattern(pattern: &str, escape: Option<&str>) -> Result<String, Trouble> 
 fn literal(of: &DataType, text: &str, span: Span) -> Result<Expr, Trouble> {
     let invalid = |what: &str| {
         Trouble::new(
-            Code::InvalidCastArgument,
+            Code::InvalidLiteral,
             format!("'{text}' is not a valid {what} literal"),
         )
         .at(position(span))

@@ -233,6 +233,33 @@ async fn statements_that_trino_refuses_are_refused() {
 }
 
 #[tokio::test]
+async fn statements_are_refused_where_trino_refuses_them() {
+    let folder = tempfile::tempdir().unwrap();
+    write_archive(folder.path(), |_| Encoding::Parquet).await;
+    let engine = engine(folder.path());
+    let table = include_str!("../../tests/trino_refusals.tsv");
+    let mut wrong = String::new();
+    for line in table.lines().filter(|line| !line.starts_with('#')) {
+        let (sql, expected) = match line.split('\t').collect::<Vec<_>>()[..] {
+            [sql, trino] => (sql, trino),
+            [sql, _, ours] => (sql, ours),
+            _ => panic!("not two or three parts: {line}"),
+        };
+        let (said, message) = match run(&engine, sql).await {
+            Ok(_) => ("OK".to_owned(), String::new()),
+            Err(RunError::Statement(trouble)) => {
+                (trouble.code.name().to_owned(), trouble.to_string())
+            }
+            Err(error) => (format!("{error:?}"), String::new()),
+        };
+        if said != expected {
+            let _ = writeln!(wrong, "{sql}: {said}, not {expected} ({message})");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[tokio::test]
 async fn statements_that_trino_takes_are_taken() {
     let folder = tempfile::tempdir().unwrap();
     write_archive(folder.path(), |_| Encoding::Parquet).await;

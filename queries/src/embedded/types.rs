@@ -6,17 +6,18 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
-use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, InList, InSubquery, Like, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Case, Expr, ExprSchemable as _, LogicalPlan, Operator, ScalarUDF,
+    Between, BinaryExpr, Case, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator,
+    ScalarUDF,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use super::error::{Code, Trouble};
-use super::functions::common;
+use super::functions::{NO_DECIMALS, common};
 use super::text;
 
 /// The rule.
@@ -46,6 +47,9 @@ impl TrinoTypes {
             )?;
             schema.merge(&of);
         }
+        if matches!(plan, LogicalPlan::Limit(_)) {
+            return Ok(Transformed::no(plan));
+        }
         let names = NamePreserver::new(&plan);
         let plan = plan
             .map_expressions(|expr| {
@@ -53,12 +57,26 @@ impl TrinoTypes {
                 let rewritten = expr.transform_up(|expr| self.expr(expr, &schema))?;
                 Ok(rewritten.update_data(|expr| name.restore(expr)))
             })?
-            .map_data(LogicalPlan::recompute_schema)?;
+            .map_data(|plan| match plan {
+                // The engine does not look at their types again.
+                LogicalPlan::Values(values) => LogicalPlanBuilder::values(values.values)?.build(),
+                other => other.recompute_schema(),
+            })?;
         check_plan(&plan.data, &schema)?;
         Ok(plan)
     }
 
     fn expr(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+        if let Expr::Literal(ScalarValue::Int64(Some(number)), metadata) = &expr {
+            // A number is an `integer` where it has room in one.
+            return Ok(match i32::try_from(*number) {
+                Ok(number) => Transformed::yes(Expr::Literal(
+                    ScalarValue::Int32(Some(number)),
+                    metadata.clone(),
+                )),
+                Err(_) => Transformed::no(expr),
+            });
+        }
         check(&expr, schema)?;
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
             return Ok(Transformed::no(expr));
@@ -238,6 +256,10 @@ fn check(expr: &Expr, schema: &DFSchema) -> Result<()> {
             );
             let takes_booleans = matches!(func.name(), "bool_and" | "bool_or");
             let takes_texts = func.name() == "string_agg";
+            let adds = matches!(func.name(), "sum" | "avg");
+            if adds && params.args.iter().any(|arg| of(arg).is_decimal()) {
+                return Trouble::new(Code::NotSupported, NO_DECIMALS).raise();
+            }
             for arg in &params.args {
                 let of = of(arg);
                 let fits = of == DataType::Null
@@ -327,6 +349,12 @@ fn operator(left: &DataType, op: Operator, right: &DataType) -> Result<()> {
         | Operator::Divide
         | Operator::Modulo => {
             let is_number = |of: &DataType| of.is_numeric() || *of == DataType::Null;
+            if (left.is_decimal() || right.is_decimal())
+                && !left.is_floating()
+                && !right.is_floating()
+            {
+                return Trouble::new(Code::NotSupported, NO_DECIMALS).raise();
+            }
             let fits = (is_number(left) && is_number(right))
                 || (matches!(op, Operator::Plus | Operator::Minus)
                     && is_time(left)

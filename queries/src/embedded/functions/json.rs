@@ -98,7 +98,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
                 let found = usize::try_from(place)
                     .ok()
                     .and_then(|place| all.get(place).copied());
-                Ok(found.filter(|json| *json != "null").map(compact))
+                // A text comes without its quotes, which makes no JSON; Trino's documentation calls the function broken.
+                Ok(found
+                    .filter(|json| *json != "null")
+                    .map(|json| match scalar(json) {
+                        Some(text) if json.starts_with('"') => text.into_owned(),
+                        _ => compact(json),
+                    }))
             })
         },
     ),

@@ -13,9 +13,17 @@ use super::arguments::Arguments;
 use crate::embedded::error::{Code, Trouble, invalid};
 use crate::embedded::text;
 
-const WHOLE_OR_DOUBLE: &[&str] = &["bigint -> bigint", "double -> double"];
+const WHOLE_OR_DOUBLE: &[&str] = &[
+    "tinyint -> tinyint",
+    "smallint -> smallint",
+    "integer -> integer",
+    "bigint -> bigint",
+    "double -> double",
+];
 const DOUBLE: &[&str] = &["double -> double"];
 const OPERATOR_OR_DOUBLE: &[&str] = &[
+    "tinyint, tinyint -> tinyint",
+    "smallint, smallint -> smallint",
     "integer, integer -> integer",
     "bigint, bigint -> bigint",
     "double, double -> double",
@@ -57,14 +65,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
         if *a.kind(0) == DataType::Float64 {
             return double(a, f64::abs);
         }
-        let number = a.numbers(0);
+        let kind = text::name(a.result());
+        let number = a.wholes(0)?;
         a.give_numbers(|row| {
             let Some(number) = number.get(row) else {
                 return Ok(None);
             };
-            match number.checked_abs() {
+            match number
+                .checked_abs()
+                .filter(|number| fits(*number, a.result()))
+            {
                 Some(number) => Ok(Some(number)),
-                None => out_of_range(format!("Value {number} is out of range for abs(bigint)")),
+                None => out_of_range(format!("Value {number} is out of range for abs({kind})")),
             }
         })
     }),
@@ -89,7 +101,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new(
         "round",
         &[
+            "tinyint -> tinyint",
+            "smallint -> smallint",
+            "integer -> integer",
             "bigint -> bigint",
+            "tinyint, bigint -> tinyint",
+            "smallint, bigint -> smallint",
+            "integer, bigint -> integer",
             "bigint, bigint -> bigint",
             "double -> double",
             "double, bigint -> double",
@@ -202,37 +220,27 @@ fn operator(
     if *a.result() == DataType::Float64 {
         return doubles(a, of_doubles);
     }
-    if *a.result() == DataType::Int32 {
-        let (left, right) = (a.array(0)?, a.array(1)?);
-        let left = datafusion::arrow::compute::cast(&left, &DataType::Int64)?;
-        let right = datafusion::arrow::compute::cast(&right, &DataType::Int64)?;
-        let (left, right) = (whole(&left), whole(&right));
-        return a.give_integers(|row| {
-            if left.is_null(row) || right.is_null(row) {
-                return Ok(None);
-            }
-            let (x, y) = (left.value(row), right.value(row));
-            match of(x, y).and_then(|number| i32::try_from(number).ok()) {
-                Some(number) => Ok(Some(number)),
-                None => out_of_range(format!("integer {name} overflow: {x} {sign} {y}")),
-            }
-        });
-    }
-    let (left, right) = (a.numbers(0), a.numbers(1));
+    let kind = text::name(a.result());
+    let (left, right) = (a.wholes(0)?, a.wholes(1)?);
     a.give_numbers(|row| {
         let (Some(x), Some(y)) = (left.get(row), right.get(row)) else {
             return Ok(None);
         };
-        match of(x, y) {
+        match of(x, y).filter(|number| fits(*number, a.result())) {
             Some(number) => Ok(Some(number)),
-            None => out_of_range(format!("bigint {name} overflow: {x} {sign} {y}")),
+            None => out_of_range(format!("{kind} {name} overflow: {x} {sign} {y}")),
         }
     })
 }
 
-fn whole(array: &ArrayRef) -> &datafusion::arrow::array::Int64Array {
-    use datafusion::arrow::array::AsArray as _;
-    array.as_primitive::<datafusion::arrow::datatypes::Int64Type>()
+/// Whether a whole number has room in a type.
+fn fits(number: i64, of: &DataType) -> bool {
+    match of {
+        DataType::Int8 => i8::try_from(number).is_ok(),
+        DataType::Int16 => i16::try_from(number).is_ok(),
+        DataType::Int32 => i32::try_from(number).is_ok(),
+        _ => true,
+    }
 }
 
 fn divided(
@@ -246,19 +254,15 @@ fn divided(
         return doubles(a, of_doubles);
     }
     let kind = text::name(a.result());
-    let (left, right) = (a.array(0)?, a.array(1)?);
-    let left = datafusion::arrow::compute::cast(&left, &DataType::Int64)?;
-    let right = datafusion::arrow::compute::cast(&right, &DataType::Int64)?;
-    let (left, right) = (whole(&left), whole(&right));
+    let (left, right) = (a.wholes(0)?, a.wholes(1)?);
     a.give_numbers(|row| {
-        if left.is_null(row) || right.is_null(row) {
+        let (Some(x), Some(y)) = (left.get(row), right.get(row)) else {
             return Ok(None);
-        }
-        let (x, y) = (left.value(row), right.value(row));
+        };
         if y == 0 {
             return Trouble::new(Code::DivisionByZero, "Division by zero").raise();
         }
-        match of(x, y) {
+        match of(x, y).filter(|number| fits(*number, a.result())) {
             Some(number) => Ok(Some(number)),
             None => out_of_range(format!("{kind} {name} overflow: {x} {sign} {y}")),
         }
@@ -288,7 +292,7 @@ fn whole_or_double(
     if *a.kind(0) == DataType::Float64 {
         return double(a, of_double);
     }
-    let number = a.numbers(0);
+    let number = a.wholes(0)?;
     a.give_numbers(|row| Ok(number.get(row).map(of)))
 }
 
@@ -326,8 +330,9 @@ fn bit_count(a: &Arguments) -> Result<ArrayRef> {
 }
 
 fn round(a: &Arguments) -> Result<ArrayRef> {
-    if *a.kind(0) == DataType::Int64 {
-        let number = a.numbers(0);
+    if a.kind(0).is_integer() {
+        let kind = text::name(a.result());
+        let number = a.wholes(0)?;
         let digits = (a.len() == 2).then(|| a.numbers(1));
         return a.give_numbers(|row| {
             let digits = match &digits {
@@ -347,9 +352,10 @@ fn round(a: &Arguments) -> Result<ArrayRef> {
                 return Ok(Some(0));
             };
             let half = if number < 0 { -(step / 2) } else { step / 2 };
-            match number.checked_add(half) {
-                Some(moved) => Ok(Some(moved / step * step)),
-                None => out_of_range(format!("bigint addition overflow: {number} + {half}")),
+            let rounded = number.checked_add(half).map(|moved| moved / step * step);
+            match rounded.filter(|number| fits(*number, a.result())) {
+                Some(rounded) => Ok(Some(rounded)),
+                None => out_of_range(format!("{kind} addition overflow: {number} + {half}")),
             }
         });
     }
