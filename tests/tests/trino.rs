@@ -185,7 +185,9 @@ async fn functions_answer_as_the_table_says() {
         let [expression, kind, expected, page, refusal @ ..] = &parts[..] else {
             panic!("not four or five parts: {line}");
         };
-        let outcome = rig.run("information_schema", &format!("SELECT {expression}")).await;
+        let outcome = rig
+            .run("information_schema", &format!("SELECT {expression}"))
+            .await;
         let (got_kind, got) = match outcome {
             Ok(answer) => {
                 let cell = answer.rows.first().and_then(|row| row.first());
@@ -196,7 +198,10 @@ async fn functions_answer_as_the_table_says() {
             Err(failed) => (String::new(), format!("!{}", failed.name)),
         };
         if (got_kind.as_str(), got.as_str()) != (kind, expected) {
-            let _ = writeln!(wrong, "{expression}: {got} {got_kind}, not {expected} {kind}");
+            let _ = writeln!(
+                wrong,
+                "{expression}: {got} {got_kind}, not {expected} {kind}"
+            );
         }
         let parts = [&[*expression, &got_kind, &got, page], *refusal].concat();
         let _ = writeln!(anew, "{}", parts.join("\t"));
@@ -213,7 +218,12 @@ async fn statements_are_refused_as_the_table_says() {
     let rig = rig().await;
     // The table alone is looked at; there is nothing in it to be read.
     let wanted = wanted("refusals");
-    let table = wanted.table(&wanted.table, Encoding::Parquet, vec!["aa".to_owned()], first_hour());
+    let table = wanted.table(
+        &wanted.table,
+        Encoding::Parquet,
+        vec!["aa".to_owned()],
+        first_hour(),
+    );
     let plan = Plan {
         tables: vec![table],
         view: None,
@@ -296,7 +306,8 @@ async fn damaged_lines_are_the_same_rows() {
     let rig = rig().await;
     let store = rig.store("damaged");
     fixture().write(&*store, Encoding::Ndjson).await;
-    let good = r#"{"ts":"2026-11-01 11:00:00.000","ts_ns":1793530800000000000,"src":"s","line":"good"}"#;
+    let good =
+        r#"{"ts":"2026-11-01 11:00:00.000","ts_ns":1793530800000000000,"src":"s","line":"good"}"#;
     let lines = [
         good,
         "nonsense",
@@ -337,11 +348,18 @@ async fn clusters_in_both_encodings_are_one_view() {
     fixture().write(&*source, Encoding::Ndjson).await;
     for hour in 0..4 {
         let hour = Hour::from_number(first_hour().number() + hour);
-        let listed = archive::listing::list_hour(&*source, "aa", hour).await.unwrap();
+        let listed = archive::listing::list_hour(&*source, "aa", hour)
+            .await
+            .unwrap();
         for object in listed.objects {
             let key = object.key.to_string();
             let bytes = source.get(&key, None).await.unwrap();
-            put(&*store, &key.replace("cluster=aa", "cluster=bb"), bytes.to_vec()).await;
+            put(
+                &*store,
+                &key.replace("cluster=aa", "cluster=bb"),
+                bytes.to_vec(),
+            )
+            .await;
         }
     }
     let plan = rig.make("views").await;

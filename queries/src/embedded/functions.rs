@@ -20,7 +20,7 @@ mod regexps;
 mod strings;
 mod sum;
 mod time_formats;
-mod times;
+pub(super) mod times;
 mod urls;
 
 use std::fmt;
@@ -169,6 +169,17 @@ impl Scalar {
                 return Trouble::new(Code::NotSupported, NO_DECIMALS).raise();
             }
             return Ok(form);
+        }
+        if let ("$subscript", [whole, index]) = (self.function.name, types) {
+            return Trouble::new(
+                Code::TypeMismatch,
+                format!(
+                    "Cannot apply operator: {}[{}]",
+                    text::name(whole),
+                    text::name(index)
+                ),
+            )
+            .raise();
         }
         if let Some(refusal) = casts::refusal(self.function.name, types) {
             return refusal.raise();

@@ -4,13 +4,14 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::arrow::datatypes::{DataType as Arrow, Field, TimeUnit};
+use datafusion::arrow::datatypes::{DataType as Arrow, Field, IntervalUnit, TimeUnit};
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Array, BinaryOperator, CaseWhen, CastKind, CharacterLength, DataType,
-    ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, Ident, LimitClause, NullTreatment, ObjectName,
-    OrderByExpr, Query, Select, SelectItem, SetExpr, Spanned, Subscript, TableFactor, TimezoneInfo,
-    TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    DateTimeField, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, LimitClause,
+    NullTreatment, ObjectName, OrderByExpr, Query, Select, SelectItem, SetExpr, Spanned, Subscript,
+    TableFactor, TimezoneInfo, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use jiff::tz::TimeZone;
@@ -19,6 +20,7 @@ use super::dialect::{WINDOW, function_name, position};
 use super::error::{Code, Trouble};
 use super::functions::TRY;
 use super::functions::casts::{CAST, timestamp};
+use super::functions::times::parse_date;
 use super::text;
 
 /// What stands between a column's name and a number, where a name comes twice.
@@ -365,6 +367,23 @@ impl Rewriter {
                 },
                 _ => return Ok(None),
             },
+            Expr::Interval(interval)
+                if matches!(
+                    interval.leading_field,
+                    Some(DateTimeField::Month | DateTimeField::Year)
+                ) && interval.last_field.is_none() =>
+            {
+                let Expr::Value(ValueWithSpan {
+                    value: Value::SingleQuotedString(count),
+                    ..
+                }) = &*interval.value
+                else {
+                    return Ok(None);
+                };
+                let unit = interval.leading_field.as_ref().map(ToString::to_string);
+                let text = format!("{count} {}", unit.unwrap_or_default().to_lowercase());
+                typed_literal(&text, &Arrow::Interval(IntervalUnit::YearMonth))
+            }
             Expr::Array(Array { elem, .. }) => call("make_array", std::mem::take(elem)),
             Expr::Function(function) => return self.function(function),
             _ => return Ok(None),
@@ -437,7 +456,24 @@ impl Rewriter {
             "bitwise_and_agg" | "bitwise_or_agg" | "bitwise_xor_agg" => {
                 let other = name.replace("bitwise_", "bit_").replace("_agg", "");
                 rename(function, &other);
-                return Ok(None);
+                cast_whole(function, &Arrow::Int64)
+            }
+            "nullif" => {
+                let mut args = arguments(function);
+                if args.len() != 2 {
+                    return Err(arity("nullif(T, T)"));
+                }
+                let (second, first) = (args.pop(), args.pop());
+                let (Some(first), Some(second)) = (first, second) else {
+                    return Ok(None);
+                };
+                // The value's type is the first one's.
+                let same = Expr::BinaryOp {
+                    left: Box::new(first.clone()),
+                    op: BinaryOperator::Eq,
+                    right: Box::new(second),
+                };
+                case(same, Expr::value(Value::Null), Some(first))
             }
             "approx_percentile" => {
                 let mut args = arguments(function);
@@ -461,7 +497,7 @@ impl Rewriter {
                 // The second one is the error that may be made; the engine's is smaller than Trino's default.
                 args.truncate(1);
                 set_arguments(function, args);
-                as_bigint(function)
+                cast_whole(function, &Arrow::Int64)
             }
             "listagg" => {
                 let mut args = arguments(function);
@@ -474,9 +510,15 @@ impl Rewriter {
                     list.clauses.push(FunctionArgumentClause::OrderBy(order));
                 }
                 rename(function, "string_agg");
-                return Ok(None);
+                cast_whole(function, &Arrow::Utf8View)
             }
             "filter" | "transform" | "any_match" => {
+                // The engine gives a lambda's variables their types before it looks at numbers again.
+                let mut args = arguments(function);
+                for arg in &mut args {
+                    let _ = arg.visit(&mut Integers);
+                }
+                set_arguments(function, args);
                 rename(function, &format!("array_{name}"));
                 return Ok(None);
             }
@@ -514,7 +556,9 @@ impl Rewriter {
                     }
                 }
                 match window {
-                    "row_number" | "rank" | "dense_rank" | "ntile" => as_bigint(function),
+                    "row_number" | "rank" | "dense_rank" | "ntile" => {
+                        cast_whole(function, &Arrow::Int64)
+                    }
                     _ => return Ok(None),
                 }
             }
@@ -531,6 +575,25 @@ impl Rewriter {
             }
             _ => typed_literal(&text, of),
         }
+    }
+}
+
+/// Numbers that have room in an `integer` are of that type from the beginning.
+struct Integers;
+
+impl VisitorMut for Integers {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Value(ValueWithSpan {
+            value: Value::Number(digits, _),
+            ..
+        }) = &*expr
+            && digits.parse::<i32>().is_ok()
+        {
+            *expr = arrow_cast(take(expr), &Arrow::Int32);
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -735,8 +798,8 @@ fn typed_literal(text: &str, of: &Arrow) -> Expr {
     arrow_cast(text_literal(text), of)
 }
 
-/// A function of the engine's that counts without a sign.
-fn as_bigint(function: &mut Function) -> Expr {
+/// A function of the engine's whose answer is of another type in Trino.
+fn cast_whole(function: &mut Function, to: &Arrow) -> Expr {
     let name = function.name.clone();
     let taken = std::mem::replace(
         function,
@@ -751,7 +814,7 @@ fn as_bigint(function: &mut Function) -> Expr {
             within_group: vec![],
         },
     );
-    arrow_cast(Expr::Function(taken), &Arrow::Int64)
+    arrow_cast(Expr::Function(taken), to)
 }
 
 fn at_time_zone(time: Expr, zone: &mut Expr) -> Result<Expr, Trouble> {
@@ -860,14 +923,12 @@ fn literal(of: &DataType, text: &str, span: Span) -> Result<Expr, Trouble> {
         .at(position(span))
     };
     match of {
-        DataType::Date => match text.trim().parse::<jiff::civil::Date>() {
-            Ok(date) if text.trim().len() == 10 => {
-                Ok(typed_literal(&date.to_string(), &Arrow::Date32))
-            }
-            _ => Err(invalid("DATE")),
+        DataType::Date => match parse_date(text.trim()) {
+            Some(days) => Ok(typed_literal(&text::date(days), &Arrow::Date32)),
+            None => Err(invalid("DATE")),
         },
         DataType::Timestamp(None, _) => {
-            let Some(ns) = timestamp(text.trim(), true) else {
+            let Some(ns) = timestamp(text) else {
                 return Err(invalid("TIMESTAMP"));
             };
             let digits = text.split_once('.').map_or(0, |(_, fraction)| {
@@ -876,7 +937,9 @@ fn literal(of: &DataType, text: &str, span: Span) -> Result<Expr, Trouble> {
             let Some(unit) = unit(digits as u64) else {
                 return Err(invalid("TIMESTAMP"));
             };
-            let zone = text.trim().splitn(3, ' ').nth(2).map(Into::into);
+            let zone = text.rsplit_once(' ').map_or("", |(_, last)| last);
+            let has_zone = zone.starts_with(|one: char| !one.is_ascii_digit());
+            let zone = has_zone.then(|| zone.into());
             let per_unit = 10_i128.pow(9 - u32::from(text::precision(unit)));
             let value = arrow_cast(signed(ns / per_unit), &Arrow::Int64);
             Ok(match zone {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
@@ -12,7 +12,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Between, BinaryExpr, Case, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator,
-    ScalarUDF,
+    ScalarUDF, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -90,6 +90,16 @@ impl TrinoTypes {
             Operator::Modulo => "$modulus",
             _ => "",
         };
+        if op == Operator::Minus && of_left == DataType::Date32 && of_right == DataType::Date32 {
+            // The engine's own is a number of days.
+            let ms = DataType::Timestamp(TimeUnit::Millisecond, None);
+            let [left, right] = [left, right].map(|side| Box::new(cast(*side, ms.clone())));
+            return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+                left,
+                op,
+                right,
+            })));
+        }
         let function = self
             .operators
             .iter()
@@ -216,10 +226,20 @@ fn check(expr: &Expr, schema: &DFSchema) -> Result<()> {
                 text::name(&one)
             ))
         }
+        // Casts that a statement asks for are a function of ours; the engine makes these where the rows of VALUES differ.
+        Expr::Cast(cast) => {
+            let (from, to) = (of(&cast.expr), cast.field.data_type());
+            if common(&from, to).is_some() {
+                return Ok(());
+            }
+            mismatch(format!(
+                "Values rows have mismatched types: {} vs {}",
+                text::name(&from),
+                text::name(to)
+            ))
+        }
         Expr::Case(case) => check_case(case, schema),
-        Expr::ScalarFunction(function)
-            if matches!(function.name(), "coalesce" | "nullif" | "make_array") =>
-        {
+        Expr::ScalarFunction(function) if matches!(function.name(), "coalesce" | "make_array") => {
             let mut whole = DataType::Null;
             for arg in &function.args {
                 let arg = of(arg);
@@ -254,6 +274,20 @@ fn check(expr: &Expr, schema: &DFSchema) -> Result<()> {
                     | "regr_intercept"
                     | "approx_percentile_cont"
             );
+            let prefers_reals = matches!(
+                func.name(),
+                "corr" | "covar_samp" | "covar_pop" | "regr_slope" | "regr_intercept"
+            );
+            if prefers_reals && !params.args.iter().any(|arg| of(arg).is_floating()) {
+                return Trouble::new(
+                    Code::NotSupported,
+                    format!(
+                        "the embedded engine has {}() of doubles only, and Trino takes whole numbers as reals: cast to double",
+                        func.name()
+                    ),
+                )
+                .raise();
+            }
             let takes_booleans = matches!(func.name(), "bool_and" | "bool_or");
             let takes_texts = func.name() == "string_agg";
             let adds = matches!(func.name(), "sum" | "avg");

@@ -102,8 +102,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
                 Ok(found
                     .filter(|json| *json != "null")
                     .map(|json| match scalar(json) {
-                        Some(text) if json.starts_with('"') => text.into_owned(),
-                        _ => compact(json),
+                        Some(scalar) => scalar.into_owned(),
+                        None => compact(json),
                     }))
             })
         },
@@ -129,7 +129,7 @@ pub(super) fn parse(text: &str) -> Result<String> {
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(mut value) => {
             value.sort_all_objects();
-            Ok(value.to_string())
+            Ok(compact(&value.to_string()))
         }
         Err(_) => Trouble::new(
             Code::InvalidFunctionArgument,

@@ -29,6 +29,12 @@ const OPERATOR_OR_DOUBLE: &[&str] = &[
     "double, double -> double",
 ];
 const BITS: &[&str] = &["bigint, bigint -> bigint"];
+const SHIFTS: &[&str] = &[
+    "tinyint, bigint -> tinyint",
+    "smallint, bigint -> smallint",
+    "integer, bigint -> integer",
+    "bigint, bigint -> bigint",
+];
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("$add", OPERATOR_OR_DOUBLE, |a| {
@@ -169,16 +175,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("bitwise_and", BITS, |a| bits(a, |x, y| x & y)),
     Function::new("bitwise_or", BITS, |a| bits(a, |x, y| x | y)),
     Function::new("bitwise_xor", BITS, |a| bits(a, |x, y| x ^ y)),
-    Function::new("bitwise_left_shift", BITS, |a| {
-        bits(a, |x, y| shifted(x, y, |x, y| x << y, 0))
+    Function::new("bitwise_left_shift", SHIFTS, |a| {
+        shifts(a, |x, y, width| if y < width { x << y } else { 0 })
     }),
-    Function::new("bitwise_right_shift", BITS, |a| {
-        bits(a, |x, y| shifted(x, y, |x, y| ((x as u64) >> y) as i64, 0))
-    }),
-    Function::new("bitwise_right_shift_arithmetic", BITS, |a| {
-        bits(a, |x, y| {
-            shifted(x, y, |x, y| x >> y, if x < 0 { -1 } else { 0 })
+    Function::new("bitwise_right_shift", SHIFTS, |a| {
+        // Zeros come in at the type's own left end.
+        shifts(a, |x, y, width| {
+            let own = x as u64 & (u64::MAX >> (64 - width));
+            if y < width { (own >> y) as i64 } else { 0 }
         })
+    }),
+    Function::new("bitwise_right_shift_arithmetic", SHIFTS, |a| {
+        shifts(a, |x, y, width| x >> y.min(width - 1))
     }),
     Function::new("bitwise_not", &["bigint -> bigint"], |a| {
         let number = a.numbers(0);
@@ -301,12 +309,24 @@ fn bits(a: &Arguments, of: fn(i64, i64) -> i64) -> Result<ArrayRef> {
     a.give_numbers(|row| Ok(left.get(row).zip(right.get(row)).map(|(x, y)| of(x, y))))
 }
 
-fn shifted(number: i64, by: i64, of: fn(i64, i64) -> i64, beyond: i64) -> i64 {
-    if (0..64).contains(&by) {
-        of(number, by)
-    } else {
-        beyond
-    }
+/// What a shift makes of a number, by how much, in a type of so many bits. A negative amount is as one that is too large.
+fn shifts(a: &Arguments, of: fn(i64, u32, u32) -> i64) -> Result<ArrayRef> {
+    let width = match a.result() {
+        DataType::Int8 => 8,
+        DataType::Int16 => 16,
+        DataType::Int32 => 32,
+        _ => 64,
+    };
+    let (number, by) = (a.wholes(0)?, a.numbers(1));
+    a.give_numbers(|row| {
+        let (Some(number), Some(by)) = (number.get(row), by.get(row)) else {
+            return Ok(None);
+        };
+        let by = u32::try_from(by).unwrap_or(u32::MAX);
+        // What is beyond the type's left end is lost.
+        let beyond = 64 - width;
+        Ok(Some((of(number, by, width) << beyond) >> beyond))
+    })
 }
 
 fn bit_count(a: &Arguments) -> Result<ArrayRef> {

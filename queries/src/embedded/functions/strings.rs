@@ -8,7 +8,7 @@ use datafusion::common::Result;
 
 use super::arguments::Arguments;
 use super::{Function, arrays};
-use crate::embedded::error::invalid;
+use crate::embedded::error::{Code, Trouble, invalid};
 use crate::embedded::text;
 use crate::rows;
 
@@ -216,6 +216,8 @@ fn by_character<I: Iterator<Item = char>>(a: &Arguments, of: fn(char) -> I) -> R
                     let mut other = of(character);
                     match (other.next(), other.next()) {
                         (Some(one), None) => one,
+                        // The only one whose small letter is written as two, and is one in Java's table.
+                        (Some('i'), Some(_)) => 'i',
                         _ => character,
                     }
                 })
@@ -744,6 +746,16 @@ fn format(a: &Arguments) -> Result<ArrayRef> {
                             } else {
                                 format!("{number:X}")
                             }
+                        }
+                        (
+                            Some(_),
+                            'e' | 'E' | 'g' | 'G' | 'a' | 'A' | 'o' | 'h' | 'H' | 't' | 'T',
+                        ) => {
+                            return Trouble::new(
+                                Code::NotSupported,
+                                format!("the embedded engine's format() has no %{conversion}"),
+                            )
+                            .raise();
                         }
                         (Some(value), 'f') if array.data_type().is_floating() => {
                             let number: f64 = value.parse().unwrap_or(f64::NAN);

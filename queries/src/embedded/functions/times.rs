@@ -488,7 +488,7 @@ fn date(a: &Arguments) -> Result<ArrayRef> {
 }
 
 /// The day that `YYYY-MM-DD` writes, since 1970.
-pub(super) fn parse_date(text: &str) -> Option<i32> {
+pub(in crate::embedded) fn parse_date(text: &str) -> Option<i32> {
     let mut parts = text.splitn(3, '-');
     let mut next = |lengths: std::ops::RangeInclusive<usize>| {
         let part = parts.next()?;
@@ -507,10 +507,14 @@ fn from_unixtime(a: &Arguments) -> Result<ArrayRef> {
         };
         let ms = (seconds * 1000.0).round();
         if !ms.is_finite() || ms.abs() > 2.5e14 {
-            return invalid(format!(
-                "{} seconds since 1970 is out of range",
-                rows::double(seconds)
-            ));
+            return Trouble::new(
+                Code::NotSupported,
+                format!(
+                    "the embedded engine has years up to 9999, and {} seconds since 1970 are more",
+                    rows::double(seconds)
+                ),
+            )
+            .raise();
         }
         Ok(Some(ms as i64))
     })
@@ -571,6 +575,11 @@ fn from_iso8601_timestamp(a: &Arguments, zones: Zones) -> Result<ArrayRef> {
                 zones.check(offset_ms != 0, text)?;
                 Ok(Some(ms))
             }
+            None if text.contains('W') => Trouble::new(
+                Code::NotSupported,
+                "the embedded engine reads no weeks of a year",
+            )
+            .raise(),
             None => invalid(format!("Invalid format: \"{text}\"")),
         }
     })
