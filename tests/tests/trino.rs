@@ -203,7 +203,7 @@ async fn functions_answer_as_the_table_says() {
                 "{expression}: {got} {got_kind}, not {expected} {kind}"
             );
         }
-        let parts = [&[*expression, &got_kind, &got, page], *refusal].concat();
+        let parts = [&[*expression, &got_kind, &got, page][..], refusal].concat();
         let _ = writeln!(anew, "{}", parts.join("\t"));
     }
     if rewrites() {
@@ -251,7 +251,7 @@ async fn statements_are_refused_as_the_table_says() {
         if said != *expected {
             let _ = writeln!(wrong, "{sql}: {said}, not {expected}");
         }
-        let _ = writeln!(anew, "{}", [&[*sql, &said], *ours].concat().join("\t"));
+        let _ = writeln!(anew, "{}", [&[*sql, &said][..], ours].concat().join("\t"));
     }
     if rewrites() {
         return fs::write(&path, &anew).unwrap();

@@ -533,6 +533,22 @@ impl Rewriter {
                 )
                 .at(position(span)));
             }
+            "typeof" => {
+                let mut args = arguments(function);
+                // How long a text is at most is part of its type there. Here that is only known of what is written out.
+                if let [
+                    Expr::Value(ValueWithSpan {
+                        value: Value::SingleQuotedString(text),
+                        ..
+                    }),
+                ] = &args[..]
+                {
+                    args = vec![text_literal(&format!("varchar({})", text.chars().count()))];
+                    return Ok(args.pop());
+                }
+                set_arguments(function, args);
+                return Ok(None);
+            }
             "to_unixtime" => {
                 let mut args = arguments(function);
                 args.iter_mut().for_each(as_instant);

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 
 use datafusion::arrow::array::{Array, AsArray as _};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMillisecondType, Float32Type, Float64Type,
-    Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType,
-    IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationMillisecondType,
+    DurationNanosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit,
+    IntervalYearMonthType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use jiff::tz::TimeZone;
 
@@ -155,9 +155,7 @@ pub(super) fn value(array: &dyn Array, row: usize) -> Option<String> {
         DataType::Timestamp(unit, zone) => {
             timestamp(time(array, row, *unit), *unit, zone.as_deref())
         }
-        DataType::Duration(TimeUnit::Millisecond) => {
-            day_to_second(array.as_primitive::<DurationMillisecondType>().value(row))
-        }
+        DataType::Duration(unit) => day_to_second(duration_ms(array, row, *unit)),
         DataType::Interval(IntervalUnit::YearMonth) => {
             year_to_month(array.as_primitive::<IntervalYearMonthType>().value(row))
         }
@@ -223,6 +221,22 @@ pub(super) fn real_as_varchar(value: f32) -> String {
 fn hexadecimal(bytes: &[u8]) -> String {
     let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     pairs.join(" ")
+}
+
+/// A span in ms.
+fn duration_ms(array: &dyn Array, row: usize, unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => array.as_primitive::<DurationSecondType>().value(row) * 1000,
+        TimeUnit::Millisecond => array.as_primitive::<DurationMillisecondType>().value(row),
+        TimeUnit::Microsecond => {
+            let us = array.as_primitive::<DurationMicrosecondType>().value(row);
+            us.div_euclid(1000)
+        }
+        TimeUnit::Nanosecond => {
+            let ns = array.as_primitive::<DurationNanosecondType>().value(row);
+            ns.div_euclid(1_000_000)
+        }
+    }
 }
 
 /// A day since 1970.

@@ -12,7 +12,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Between, BinaryExpr, Case, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator,
-    ScalarUDF, cast,
+    ScalarUDF, Union, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -59,7 +59,16 @@ impl TrinoTypes {
             })?
             .map_data(|plan| match plan {
                 // The engine does not look at their types again.
-                LogicalPlan::Values(values) => LogicalPlanBuilder::values(values.values)?.build(),
+                LogicalPlan::Values(values) => {
+                    let rows = values
+                        .values
+                        .into_iter()
+                        .map(|row| row.into_iter().map(plain_null).collect());
+                    LogicalPlanBuilder::values(rows.collect())?.build()
+                }
+                LogicalPlan::Union(union) => {
+                    Union::try_new_with_loose_types(union.inputs).map(LogicalPlan::Union)
+                }
                 other => other.recompute_schema(),
             })?;
         check_plan(&plan.data, &schema)?;
@@ -116,6 +125,17 @@ impl TrinoTypes {
                 right,
             }))),
         }
+    }
+}
+
+/// NULL without the type that the engine gave it for the sake of other rows.
+fn plain_null(expr: Expr) -> Expr {
+    match &expr {
+        Expr::Literal(value, _) if value.is_null() => Expr::Literal(ScalarValue::Null, None),
+        Expr::Cast(cast) if matches!(&*cast.expr, Expr::Literal(value, _) if value.is_null()) => {
+            Expr::Literal(ScalarValue::Null, None)
+        }
+        _ => expr,
     }
 }
 

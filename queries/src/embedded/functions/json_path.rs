@@ -289,13 +289,13 @@ mod tests {
             (r#"$.a["b c"][1].d"#, Some(r#""x\"y""#)),
             (r#"$.a["b c"][2]"#, Some("null")),
             (r#"$.a["b c"][3]"#, None),
-            ("$.e-f", Some("2.50")),
+            (r#"$["e-f"]"#, Some("2.50")),
             ("$.ab", Some("true")),
             ("$[a][b]", None),
         ] {
             assert_eq!(Path::parse(path).unwrap().find(json), expected, "{path}");
         }
-        for path in ["", "a", "$.", "$..a", "$[", "$[]", "$.*", "$['a']"] {
+        for path in ["", "a", "$.", "$..a", "$[", "$[]", "$.*", "$['a']", "$.e-f"] {
             assert!(Path::parse(path).is_err(), "{path}");
         }
     }

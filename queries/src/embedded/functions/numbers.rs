@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array as _, ArrayRef, BooleanArray, StringViewArray};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, StringViewArray};
 use datafusion::arrow::compute::kernels::cmp;
 use datafusion::arrow::compute::{is_null, nullif, or};
 use datafusion::arrow::datatypes::DataType;
