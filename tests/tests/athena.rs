@@ -899,7 +899,7 @@ async fn every_question_is_asked_of_athena_from_the_command_line() {
                 "{}: {said}",
                 query.name
             );
-            assert!(said.contains("scanned"), "{}: {said}", query.name);
+            assert!(said.contains("read (athena, "), "{}: {said}", query.name);
             asked += 1;
         }
         asked
