@@ -34,7 +34,7 @@ pub const VERSION: &str = "435";
 pub const CATALOG: &str = "hive";
 
 /// How long the server may take to be there, on a machine that does much else.
-const START_TIMEOUT: Duration = Duration::from_secs(300);
+const START_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How often it is asked whether it is there.
 const START_INTERVAL: Duration = Duration::from_millis(200);
@@ -43,7 +43,9 @@ const START_INTERVAL: Duration = Duration::from_millis(200);
 const MAX_PAGES: usize = 100_000;
 
 /// What Java has to be told, as Trino's documentation says, with less memory.
-const JAVA_OPTIONS: [&str; 9] = [
+const JAVA_OPTIONS: [&str; 10] = [
+    // It does not live long enough for better code to pay.
+    "-XX:TieredStopAtLevel=1",
     "-Xmx3G",
     "-XX:+UseG1GC",
     "-XX:+ExitOnOutOfMemoryError",

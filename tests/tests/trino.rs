@@ -267,7 +267,9 @@ fn first_hour() -> Hour {
 const LOOKS: [&str; 4] = [
     "SELECT cluster, dh, count(*) AS lines, count(line) AS whole, sum(off) AS offs FROM logs \
      WHERE dh BETWEEN '2026-11-01-09' AND '2026-11-01-12' GROUP BY cluster, dh ORDER BY cluster, dh",
-    "SELECT * FROM logs WHERE cluster = 'aa' AND dh = '2026-11-01-11' AND instance = 1 ORDER BY ts_ns, src, off LIMIT 20",
+    "SELECT ts, ts_ns, ingest_ts, role, env, job, instance, task_id, process, stream, host, run, src, epoch, off, len, level, request_id, \
+     trace_id, git_sha, tpl, line, raw, flags, cluster, dh FROM logs \
+     WHERE cluster = 'aa' AND dh = '2026-11-01-11' AND instance = 1 ORDER BY ts_ns, src, off LIMIT 20",
     "SELECT count(*) AS n, count(ts) AS ts, count(ts_ns) AS ts_ns, count(flags) AS flags, count(raw) AS raws FROM logs \
      WHERE cluster = 'aa' AND dh >= '2026-11-01-09' AND dh < '2026-11-01-13' AND ts IS NULL",
     "SELECT job, date_trunc('hour', ts) AS h, max(ts) AS last, min(ingest_ts) AS first, max(len) AS longest FROM logs \

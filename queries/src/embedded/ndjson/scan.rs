@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use archive::schema::{COLUMNS, ColumnId, Kind, Presence};
+use archive::schema::{COLUMNS, ColumnId, Kind};
 use datafusion::arrow::array::{
     ArrayRef, Int32Builder, Int64Builder, StringViewBuilder, TimestampMillisecondBuilder,
 };
@@ -26,9 +26,7 @@ const HEAD_LAST: usize = ColumnId::Src as usize;
 /// What a row has in a column.
 #[derive(Debug, Clone, Copy)]
 enum Cell {
-    /// The key is not there.
-    Absent,
-    /// It is NULL.
+    /// It is NULL, or the key is not there.
     Null,
     /// A text, by its place in the block.
     Text(usize, usize),
@@ -77,10 +75,10 @@ impl Scanner {
             wanted,
             is_wanted,
             builders,
-            cells: [Cell::Absent; WIDTH],
+            cells: [Cell::Null; WIDTH],
             unescaped: String::new(),
             head: None,
-            head_cells: [Cell::Absent; HEAD_LAST - HEAD_FIRST + 1],
+            head_cells: [Cell::Null; HEAD_LAST - HEAD_FIRST + 1],
             second: ([0; 19], 0),
             rows: 0,
             damaged: 0,
@@ -134,7 +132,7 @@ impl Scanner {
 
     fn line(&mut self, block: &str, start: usize, end: usize) {
         for &id in &self.wanted {
-            self.cells[id] = Cell::Absent;
+            self.cells[id] = Cell::Null;
         }
         self.unescaped.clear();
         let is_whole = self.object(&block[..end], start).is_some();
@@ -332,17 +330,8 @@ impl Scanner {
             }
         }
         for (&id, builder) in self.wanted.iter().zip(&mut self.builders) {
-            let cell = match self.cells[id] {
-                // What is 0 is left out.
-                Cell::Absent
-                    if COLUMNS[id].presence == Presence::Always
-                        && matches!(COLUMNS[id].kind, Kind::Int | Kind::BigInt) =>
-                {
-                    Cell::Number(0)
-                }
-                cell => cell,
-            };
-            match (builder, cell) {
+            // A number that is 0 is left out, and is NULL here as in tables of Athena's: statements say `coalesce`.
+            match (builder, self.cells[id]) {
                 (Builder::Text(texts), Cell::Text(from, to)) => {
                     texts.append_value(&block[from..to]);
                 }
@@ -605,17 +594,17 @@ mod tests {
     }
 
     #[test]
-    fn numbers_left_out_are_zero_and_texts_null() {
-        check(r#"{"src":"a"}"#, "-|0|-|0|a|-");
-        check("{}", "-|0|-|0|-|-");
-        check(r#"{"instance":null}"#, "-|0|-|-|-|-");
+    fn what_is_left_out_is_null() {
+        check(r#"{"src":"a"}"#, "-|-|-|-|a|-");
+        check("{}", "-|-|-|-|-|-");
+        check(r#"{"instance":null}"#, "-|-|-|-|-|-");
     }
 
     #[test]
     fn any_order_any_blanks_any_case_and_keys_that_are_new() {
         check(
             r#" { "new" : {"a":["}", 1]} , "LINE" : "x" , "src":"s", "job" : "j" } "#,
-            "-|0|j|0|s|x",
+            "-|-|j|-|s|x",
         );
     }
 
@@ -623,7 +612,7 @@ mod tests {
     fn escapes() {
         check(
             r#"{"line":"a\"b\\c\/\n\u00e9\ud83d\ude00\ud83d."}"#,
-            "-|0|-|0|-|a\"b\\c/\né😀\u{fffd}.",
+            "-|-|-|-|-|a\"b\\c/\né😀\u{fffd}.",
         );
     }
 
@@ -631,16 +620,16 @@ mod tests {
     fn other_types_as_openx_takes_them() {
         check(
             r#"{"job":12,"line":{"a":[1,2]},"instance":"7"}"#,
-            r#"-|0|12|7|-|{"a":[1,2]}"#,
+            r#"-|-|12|7|-|{"a":[1,2]}"#,
         );
-        check(r#"{"ts":1793523600123}"#, "1793523600123|0|-|0|-|-");
+        check(r#"{"ts":1793523600123}"#, "1793523600123|-|-|-|-|-");
         check(
             r#"{"ts":"2026-11-01T11:00:02Z"}"#,
-            "1793530802000|0|-|0|-|-",
+            "1793530802000|-|-|-|-|-",
         );
         check(
             r#"{"ts":"2026-11-01 11:00:02.5+01:00"}"#,
-            "1793527202500|0|-|0|-|-",
+            "1793527202500|-|-|-|-|-",
         );
     }
 
@@ -657,12 +646,12 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "-|0|a|1|s|1",
-                "-|0|a|1|s|2",
-                "-|0|-|1|s|3",
-                "-|0|b|0|s|4",
-                "-|0|b|0|sx|5",
-                "-|0|-|0|-|6"
+                "-|-|a|1|s|1",
+                "-|-|a|1|s|2",
+                "-|-|-|1|s|3",
+                "-|-|b|-|s|4",
+                "-|-|b|-|sx|5",
+                "-|-|-|-|-|6"
             ]
         );
         assert_eq!(damaged, 0);
@@ -695,7 +684,7 @@ mod tests {
             let json = serde_json::json!({ "job": job, "line": line }).to_string();
             let (rows, damaged) = read(&json);
             prop_assert_eq!(damaged, 0);
-            prop_assert_eq!(&rows[0], &format!("-|0|{job}|0|-|{line}"));
+            prop_assert_eq!(&rows[0], &format!("-|-|{job}|-|-|{line}"));
         }
 
         #[test]
