@@ -107,7 +107,7 @@ impl Trino {
             folder.join(format!("etc/catalog/{CATALOG}.properties")),
             format!(
                 "connector.name=hive\nhive.metastore=file\nhive.metastore.catalog.dir=s3://{}/metastore\n\
-                 hive.partition-projection-enabled=true\nfs.hadoop.enabled=false\nfs.native-s3.enabled=true\n\
+                 hive.partition-projection-enabled=true\nhive.security=allow-all\nfs.hadoop.enabled=false\nfs.native-s3.enabled=true\n\
                  s3.endpoint={}\ns3.region=us-east-1\ns3.path-style-access=true\ns3.aws-access-key=AKIDEXAMPLE\n\
                  s3.aws-secret-key=not-a-secret\n",
                 crate::moto::BUCKET,

@@ -364,6 +364,17 @@ async fn damaged_lines_are_the_same_rows() {
         r#"{"src":"s","line":7,"unknown":[1]}"#,
         r#"{"src":"s","LINE":"upper case"}"#,
         r#"{"src":"s","line":null}"#,
+        r#"{"instance":99999999999,"src":"s","line":"too large"}"#,
+        r#"{"instance":"7","src":"s","line":"in quotes"}"#,
+        r#"{"instance":true,"src":"s","line":"no number"}"#,
+        r#"{"ts":"2026-11-01T11:00:02Z","src":"s","line":"ISO"}"#,
+        r#"{"ts":"2026-11-01 11:00:02.5+01:00","src":"s","line":"a zone"}"#,
+        r#"{"ts":1793530800123,"src":"s","line":"ms"}"#,
+        r#"{"ts":1793530800,"src":"s","line":"seconds"}"#,
+        r#"{"src":"s","line":"behind"}}"#,
+        r#"{"src":"s","line":"a comma",}"#,
+        r#"{"src":"s","line":"\q"}"#,
+        r#"{"run":nonsense,"src":"s","line":"a word"}"#,
         good,
     ];
     for (line, seq) in lines.iter().zip(1..) {
@@ -376,7 +387,7 @@ async fn damaged_lines_are_the_same_rows() {
     for sql in LOOKS {
         compare(rig, "damaged", sql).await;
     }
-    let each = "SELECT substr(\"$path\", -18, 8) AS seq, ts, ts_ns, src, line FROM logs \
+    let each = "SELECT substr(\"$path\", -18, 8) AS seq, ts, ts_ns, src, instance, run, line FROM logs \
                 WHERE cluster = 'aa' AND dh = '2026-11-01-11' AND \"$path\" LIKE '%00000000000000dd%' ORDER BY \"$path\"";
     compare(rig, "damaged", each).await;
 }

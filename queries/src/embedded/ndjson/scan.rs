@@ -136,7 +136,9 @@ impl Scanner {
         }
         self.unescaped.clear();
         let is_whole = self.object(&block[..end], start).is_some();
-        if !is_whole || self.append(block).is_none() {
+        if is_whole {
+            self.append(block);
+        } else {
             self.head = None;
             self.damaged_line();
         }
@@ -223,7 +225,7 @@ impl Scanner {
         Some((ColumnId::from_name(&name).map(|id| id as usize), value))
     }
 
-    /// Reads the value here, or steps over it; the place behind it.
+    /// Reads the value here, or steps over it; the place behind it. What the column cannot hold is NULL, as for Trino's reader.
     fn value(&mut self, whole: &str, at: usize, id: usize) -> Option<usize> {
         let block = whole.as_bytes();
         if !self.is_wanted[id] {
@@ -235,11 +237,11 @@ impl Scanner {
             (_, b'"') => {
                 let end = skip_text(block, at + 1)?;
                 let text = &block[at + 1..end - 1];
-                let cell = match COLUMNS[id].kind {
-                    Kind::Timestamp => Cell::Number(self.time(text)?),
-                    _ => Cell::Number(whole_number(text)?),
+                let number = match COLUMNS[id].kind {
+                    Kind::Timestamp => self.time(text),
+                    kind => whole_number(text).filter(|number| has_room(*number, kind)),
                 };
-                (cell, end)
+                (number.map_or(Cell::Null, Cell::Number), end)
             }
             (kind, _) => {
                 let end = skip_value(block, at)?;
@@ -247,8 +249,10 @@ impl Scanner {
                     (b"null", _) => Cell::Null,
                     (_, Kind::String) => Cell::Text(at, end),
                     // Digits in a column of times are milliseconds, or seconds if they are few.
-                    (digits, Kind::Timestamp) => Cell::Number(epoch(digits)?),
-                    (digits, _) => Cell::Number(whole_number(digits)?),
+                    (digits, Kind::Timestamp) => epoch(digits).map_or(Cell::Null, Cell::Number),
+                    (digits, kind) => whole_number(digits)
+                        .filter(|number| has_room(*number, kind))
+                        .map_or(Cell::Null, Cell::Number),
                 };
                 (cell, end)
             }
@@ -320,15 +324,8 @@ impl Scanner {
         Some(ms + fraction - zone_ms(zone)?)
     }
 
-    /// Puts the row's cells into the columns; none, and nothing put there, if one does not fit.
-    fn append(&mut self, block: &str) -> Option<()> {
-        for &id in &self.wanted {
-            if COLUMNS[id].kind == Kind::Int
-                && let Cell::Number(number) = self.cells[id]
-            {
-                i32::try_from(number).ok()?;
-            }
-        }
+    /// Puts the row's cells into the columns.
+    fn append(&mut self, block: &str) {
         for (&id, builder) in self.wanted.iter().zip(&mut self.builders) {
             // A number that is 0 is left out, and is NULL here as in tables of Athena's: statements say `coalesce`.
             match (builder, self.cells[id]) {
@@ -347,8 +344,11 @@ impl Scanner {
             }
         }
         self.rows += 1;
-        Some(())
     }
+}
+
+fn has_room(number: i64, kind: Kind) -> bool {
+    kind != Kind::Int || i32::try_from(number).is_ok()
 }
 
 impl Builder {
@@ -634,6 +634,13 @@ mod tests {
     }
 
     #[test]
+    fn values_that_a_column_cannot_hold_are_null() {
+        check(r#"{"src":"a","instance":99999999999}"#, "-|-|-|-|a|-");
+        check(r#"{"src":"a","ts_ns":"text"}"#, "-|-|-|-|a|-");
+        check(r#"{"src":"a","ts":"no time"}"#, "-|-|-|-|a|-");
+    }
+
+    #[test]
     fn the_head_is_taken_from_the_row_above_only_where_it_is_the_same() {
         let (rows, damaged) = read(concat!(
             "{\"job\":\"a\",\"instance\":1,\"src\":\"s\",\"line\":\"1\"}\n",
@@ -667,8 +674,6 @@ mod tests {
             r#"{"line":"x"}}"#,
             r#"{"line" "x"}"#,
             r#"{"line":"x",}"#,
-            r#"{"instance":99999999999}"#,
-            r#"{"ts":"no time"}"#,
             r#"{"line":"\q"}"#,
             r#"{"run":nonsense}"#,
         ];
