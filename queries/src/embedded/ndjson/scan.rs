@@ -295,7 +295,7 @@ impl Scanner {
         }
     }
 
-    /// Milliseconds since 1970 of `YYYY-MM-DD HH:MM:SS[.f…]`, with a `T` or a zone as in ISO 8601 too.
+    /// Milliseconds since 1970 of `YYYY-MM-DD HH:MM:SS[.f…]`, or with a `T` and perhaps a zone as in ISO 8601.
     fn time(&mut self, text: &[u8]) -> Option<i64> {
         let (second, rest) = text.split_at_checked(19)?;
         if second != self.second.0 {
@@ -321,6 +321,9 @@ impl Scanner {
             }
             Some(_) => (0, rest),
         };
+        if !zone.is_empty() && second[10] != b'T' {
+            return None;
+        }
         Some(ms + fraction - zone_ms(zone)?)
     }
 
@@ -628,7 +631,7 @@ mod tests {
             "1793530802000|-|-|-|-|-",
         );
         check(
-            r#"{"ts":"2026-11-01 11:00:02.5+01:00"}"#,
+            r#"{"ts":"2026-11-01T11:00:02.5+01:00"}"#,
             "1793527202500|-|-|-|-|-",
         );
     }
@@ -638,6 +641,11 @@ mod tests {
         check(r#"{"src":"a","instance":99999999999}"#, "-|-|-|-|a|-");
         check(r#"{"src":"a","ts_ns":"text"}"#, "-|-|-|-|a|-");
         check(r#"{"src":"a","ts":"no time"}"#, "-|-|-|-|a|-");
+        // A zone goes with a `T` only.
+        check(
+            r#"{"src":"a","ts":"2026-11-01 11:00:02.5+01:00"}"#,
+            "-|-|-|-|a|-",
+        );
     }
 
     #[test]
