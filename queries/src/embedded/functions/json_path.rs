@@ -248,7 +248,9 @@ pub(super) fn compact(json: &str) -> String {
                 }
                 // What is too large for a double is a text.
                 Ok(number) if part.contains(['.', 'e', 'E']) => {
-                    out.push_str(&format!("\"{}\"", rows::double(number)));
+                    out.push('"');
+                    out.push_str(&rows::double(number));
+                    out.push('"');
                 }
                 _ => out.push_str(part),
             },
