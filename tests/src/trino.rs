@@ -34,7 +34,7 @@ pub const VERSION: &str = "435";
 pub const CATALOG: &str = "hive";
 
 /// How long the server may take to be there, on a machine that does much else.
-const START_TIMEOUT: Duration = Duration::from_secs(600);
+const START_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How often it is asked whether it is there.
 const START_INTERVAL: Duration = Duration::from_millis(200);
