@@ -156,6 +156,19 @@ impl Trino {
 
     /// Runs a statement in a schema. The outer error is the server's or the protocol's, the inner one the statement's.
     pub async fn run(&self, schema: &str, sql: &str) -> Result<Result<Answer, Failed>> {
+        let begun = Instant::now();
+        loop {
+            let outcome = self.once(schema, sql).await?;
+            // A server that is up learns of itself as a worker some seconds later.
+            let is_early = matches!(&outcome, Err(failed) if failed.name == "NO_NODES_AVAILABLE");
+            if !is_early || begun.elapsed() > START_TIMEOUT {
+                return Ok(outcome);
+            }
+            tokio::time::sleep(START_INTERVAL).await;
+        }
+    }
+
+    async fn once(&self, schema: &str, sql: &str) -> Result<Result<Answer, Failed>> {
         let mut answer = Answer::default();
         let mut page = self
             .json(Method::POST, &self.url("/v1/statement"), Some(sql), schema)
