@@ -2,11 +2,12 @@
 
 ARGS ?=
 
-.PHONY: help demo test soak check check-macos bench doc fuzz
+.PHONY: help demo test test-trino soak check check-macos bench doc fuzz
 
 help:
 	@echo 'make demo    build, start a demo cluster on loopback, and follow one of its jobs (ARGS=--help says more)'
 	@echo 'make test    install the system packages that tests need where that is allowed, and run every test'
+	@echo 'make test-trino  every question, function and refusal on a real Trino 435, which Maven fetches once; needs a JDK 17 (REWRITE_EXPECTED=1)'
 	@echo 'make soak    more seeds and more kills than make test has time for (SEEDS=5000 KILLS=1000)'
 	@echo 'make check   formatting, clippy, documentation; warnings are errors'
 	@echo 'make check-macos  the types for macOS, as far as they can be checked without a Mac'
@@ -21,6 +22,9 @@ demo:
 test:
 	scripts/test-packages.sh
 	cargo test --workspace $(ARGS)
+
+test-trino:
+	scripts/test-trino.sh $(ARGS)
 
 soak:
 	scripts/test-packages.sh

@@ -158,7 +158,10 @@ impl Embedded {
         let failed = |error: &DataFusionError| {
             let limit = self.settings.memory_bytes;
             match RunError::of(error, limit) {
-                RunError::Statement(trouble) => RunError::Statement(placed(trouble, &original)),
+                RunError::Statement(trouble) => {
+                    let trouble = elsewhere(trouble, &self.settings.database);
+                    RunError::Statement(placed(trouble, &original))
+                }
                 other => other,
             }
         };
@@ -287,6 +290,30 @@ fn hidden(query: &Query) -> Hidden {
         .iter()
         .any(|name| dialect::find(query, name).is_some());
     if names { Hidden::Shown } else { Hidden::Left }
+}
+
+/// What of a table's whole name is not there.
+fn elsewhere(trouble: Trouble, database: &str) -> Trouble {
+    let name = trouble.message.split('\'').nth(1).unwrap_or_default();
+    let parts: Vec<&str> = name.split('.').collect();
+    let [catalog, schema, _] = parts[..] else {
+        return trouble;
+    };
+    if trouble.code != Code::TableNotFound {
+        trouble
+    } else if catalog != CATALOG {
+        Trouble::new(
+            Code::CatalogNotFound,
+            format!("Catalog '{catalog}' does not exist"),
+        )
+    } else if schema != database {
+        Trouble::new(
+            Code::SchemaNotFound,
+            format!("Schema '{schema}' does not exist"),
+        )
+    } else {
+        trouble
+    }
 }
 
 /// Puts trouble where its name stands in the statement.

@@ -6,7 +6,8 @@
 //! The rig is [`sshd::Sshd`], OpenSSH's own server; [`rotation`] writes logs to follow there, [`cut`] breaks connections, and
 //! [`tail_process`] runs the program under test. [`conformance`] is what every transport has to pass, [`client`] makes one.
 //! Objects lie in [`s3_server::S3Server`], in one of [`moto`], or in any store behind a [`faulty_store::FaultyStore`];
-//! [`store_conformance`] is what every store has to pass. Athena is an [`athena_server::AthenaServer`], or moto's.
+//! [`store_conformance`] is what every store has to pass. Athena is an [`athena_server::AthenaServer`], or
+//! moto's; what it is made of is [`trino::Trino`].
 
 pub mod athena_server;
 pub mod client;
@@ -30,4 +31,5 @@ pub mod ssh_server;
 pub mod sshd;
 pub mod store_conformance;
 pub mod tail_process;
+pub mod trino;
 pub mod writers;

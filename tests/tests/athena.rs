@@ -1,7 +1,12 @@
 //! Athena's runner against a server that behaves as the real one was seen to, with everything that can go wrong on the way, and
 //! against moto's, which is not ours.
 
+#[path = "../../queries/tests/fixture/mod.rs"]
+mod fixture;
+
 use std::error::Error;
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use archive::Store;
@@ -14,10 +19,14 @@ use queries::athena::csv::CsvReader;
 use queries::athena::results::{Object, object_at};
 use queries::athena::run::Collected;
 use queries::athena::{Athena, AthenaSettings, RunError, client};
+use queries::catalogue::Catalogue;
+use queries::embedded::{Embedded, Settings};
 use queries::event::{Event, QUEUE_EVENTS, State, Stats};
+use queries::exit::Exit;
 use queries::publish::{Outcome, Publication, PublishError, publish};
 use queries::retry::Outside;
 use queries::rows::{Column, Kind, Row};
+use queries::run::Surroundings;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -776,4 +785,126 @@ async fn moto_keeps_named_queries_and_knows_its_workgroup() {
     assert_eq!(listed, made);
     let group = api.workgroup("primary").await.unwrap();
     assert!(group.enabled && !group.managed_results);
+}
+
+/// The wall clock of who asks, in ns since 1970.
+fn fixture_ns() -> i64 {
+    fixture::NOW_SECONDS * fixture::SECOND_NS
+}
+
+fn fixture_now() -> jiff::Timestamp {
+    jiff::Timestamp::from_second(fixture::NOW_SECONDS).unwrap()
+}
+
+/// Runs SQL on the embedded engine over an archive, as Athena would.
+fn embedded(store: Arc<dyn Store>) -> Executor {
+    Arc::new(move |sql| {
+        let engine = Embedded::new(Settings {
+            store: Arc::clone(&store),
+            database: "logs".to_owned(),
+            table: "logs".to_owned(),
+            memory_bytes: 256 << 20,
+            spill: None,
+            threads: 2,
+            now: fixture_now,
+        });
+        Box::pin(async move {
+            let (sender, mut events) = mpsc::channel(QUEUE_EVENTS);
+            let gather = async {
+                let mut answer = Answer::default();
+                while let Some(event) = events.recv().await {
+                    match event {
+                        Event::Columns(columns) => answer.columns = columns,
+                        Event::Rows(rows) => answer.rows.extend(rows),
+                        Event::Progress(_) | Event::Note(_) => {}
+                    }
+                }
+                answer
+            };
+            let (outcome, answer) =
+                tokio::join!(engine.run(&sql, sender, CancellationToken::new()), gather);
+            match outcome {
+                Ok(stats) => Ok(Answer {
+                    bytes_scanned: stats.bytes_scanned,
+                    ..answer
+                }),
+                Err(error) => Err(Failed::new(&error.to_string())),
+            }
+        })
+    })
+}
+
+/// The program from the command line to its output, for every question: what was typed, the estimate, the statement, the execution, the
+/// rows from the result object, and what it cost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_question_is_asked_of_athena_from_the_command_line() {
+    let bucket = Arc::new(S3Server::start().await.unwrap());
+    let root = format!("s3://{}/archive", s3_server::BUCKET);
+    let s3 = bucket.settings();
+    let store = open(&root.parse().unwrap(), &s3).unwrap();
+    fixture::fixture()
+        .write(&*store, archive::Encoding::Parquet)
+        .await;
+    let server = AthenaServer::start(Some(Arc::clone(&bucket)), embedded(store));
+    let server = server.await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    let credentials = s3.credentials_file.as_ref().unwrap();
+    std::fs::write(
+        &config,
+        format!(
+            "archive = \"{root}\"\nengine = \"athena\"\n[s3]\nendpoint = \"{endpoint}\"\nregion = \"eu-west-1\"\n\
+             credentials_file = \"{}\"\n[athena]\nendpoint = \"{}\"\noutput_location = \"s3://{}/{OUTPUT}\"\n",
+            credentials.display(),
+            server.endpoint(),
+            s3_server::BUCKET,
+            endpoint = bucket.endpoint(),
+        ),
+    )
+    .unwrap();
+    let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("../queries/tests/expected");
+    let asked = tokio::task::spawn_blocking(move || {
+        let surroundings = Surroundings {
+            terminal: None,
+            wall_ns: fixture_ns,
+            config: Some(config),
+            input: None,
+            ..Surroundings::of_process()
+        };
+        let mut asked = 0;
+        for query in Catalogue::built_in().queries() {
+            let mut typed: Vec<OsString> = ["queries", "run", &query.name, "-o", "csv"]
+                .map(OsString::from)
+                .into();
+            for (name, value) in fixture::given(&query.name) {
+                typed.push(format!("--{name}={value}").into());
+            }
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let exit = queries::run::run(&typed, &surroundings, &mut out, &mut err);
+            let said = String::from_utf8(err).unwrap();
+            assert_eq!(exit, Exit::Success, "{}: {said}", query.name);
+            let mut reader = CsvReader::default();
+            let mut rows = Vec::new();
+            reader.feed(&out, &mut rows).unwrap();
+            reader.finish(&mut rows).unwrap();
+            // The names come first here, and names with types in the file.
+            let text = fixture::shown(&[], &rows[1..]);
+            let text = fixture::without_places(&text, &root);
+            let file = std::fs::read_to_string(expected.join(format!("{}.tsv", query.name)));
+            let file = file.unwrap();
+            let without_names = |text: &str| text.split_once('\n').unwrap().1.to_owned();
+            assert_eq!(
+                without_names(&text),
+                without_names(&file),
+                "{}: {said}",
+                query.name
+            );
+            assert!(said.contains("read (athena, "), "{}: {said}", query.name);
+            asked += 1;
+        }
+        asked
+    })
+    .await
+    .unwrap();
+    assert!(asked > 20, "{asked}");
 }

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, GroupByExpr,
     Ident, JoinConstraint, JoinOperator, LimitClause, OrderBy, OrderByKind, Query, Select,
     SelectItem, SetExpr, SetQuantifier, Spanned, Statement, Subscript, TableFactor, TableWithJoins,
-    UnaryOperator, Value, Visit, Visitor, WildcardAdditionalOptions,
+    UnaryOperator, Value, Visit, Visitor, WildcardAdditionalOptions, WindowType,
 };
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -99,7 +99,7 @@ pub(super) const WINDOW: [&str; 11] = [
 ];
 
 /// Functions that Trino has and the embedded engine has not.
-const ELSEWHERE: [&str; 58] = [
+const ELSEWHERE: [&str; 66] = [
     "all_match",
     "none_match",
     "reduce",
@@ -158,6 +158,23 @@ const ELSEWHERE: [&str; 58] = [
     "human_readable_seconds",
     "uuid",
     "hmac_sha256",
+    "luhn_check",
+    "row",
+    "to_base64url",
+    "from_base64url",
+    "from_big_endian_64",
+    "to_big_endian_64",
+    "from_iso8601_timestamp_nanos",
+    "format_number",
+];
+
+/// What stands without parentheses.
+const CLOCKS: [&str; 5] = [
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "localtime",
+    "localtimestamp",
 ];
 
 /// Trino's words and signs.
@@ -228,6 +245,7 @@ pub(super) fn parse(sql: &str) -> Result<Query, Trouble> {
     let tokens = Tokenizer::new(&TrinoDialect, sql)
         .tokenize_with_location()
         .map_err(|error| syntax(&error.into()))?;
+    check_tokens(&tokens)?;
     let parsed = Parser::new(&TrinoDialect)
         .with_recursion_limit(MAX_DEPTH)
         .with_tokens_with_locations(with_array_types(tokens))
@@ -252,6 +270,28 @@ pub(super) fn parse(sql: &str) -> Result<Query, Trouble> {
         ControlFlow::Break(trouble) => Err(trouble),
         ControlFlow::Continue(()) => Ok(query),
     }
+}
+
+/// What the parser takes and Trino does not, or the other way round, as far as the signs alone tell.
+fn check_tokens(tokens: &[TokenWithSpan]) -> Verdict {
+    let mut is_behind_values = false;
+    for token in tokens {
+        match &token.token {
+            Token::Whitespace(_) => continue,
+            Token::DoubleEq => return Err(mismatched(token.span, "=")),
+            Token::LParen => {}
+            _ if is_behind_values => {
+                return Err(refused(
+                    token.span,
+                    "the embedded engine takes rows of VALUES in parentheses only: VALUES (1), (2)",
+                ));
+            }
+            _ => {}
+        }
+        is_behind_values =
+            matches!(&token.token, Token::Word(word) if word.keyword == Keyword::VALUES);
+    }
+    Ok(())
 }
 
 /// Types like `array(bigint)` as the parser takes them: `array<bigint>`. No function has that name.
@@ -794,8 +834,8 @@ fn check_function(function: &Function, span: Span) -> Verdict {
     }
     if is_window && function.over.is_none() {
         return Err(Trouble::new(
-            Code::SyntaxError,
-            format!("Window function {name} requires OVER clause"),
+            Code::MissingOver,
+            format!("Window function {name} requires an OVER clause"),
         )
         .at(position(span)));
     }
@@ -827,6 +867,49 @@ fn check_function(function: &Function, span: Span) -> Verdict {
             _ => Err(mismatched(span, name)),
         };
     };
+    if CLOCKS.contains(&name) {
+        return Err(mismatched(span, "("));
+    }
+    let too_many = match name {
+        "count" => list.args.len() > 1,
+        "from_unixtime" | "random" | "rand" => {
+            if list.args.len() > usize::from(name == "from_unixtime") {
+                return Err(refused(
+                    span,
+                    format!(
+                        "the embedded engine has another form of {name}() only; Athena has this one too"
+                    ),
+                ));
+            }
+            false
+        }
+        _ => false,
+    };
+    if too_many {
+        return Err(Trouble::new(
+            Code::FunctionNotFound,
+            format!("Unexpected parameters for function {name}"),
+        )
+        .at(position(span)));
+    }
+    if ["lag", "lead"].contains(&name)
+        && let Some(WindowType::WindowSpec(window)) = &function.over
+    {
+        if window.window_frame.is_some() {
+            return Err(Trouble::new(
+                Code::InvalidWindowFrame,
+                format!("Cannot specify window frame for {name} function"),
+            )
+            .at(position(span)));
+        }
+        if window.order_by.is_empty() && window.window_name.is_none() {
+            return Err(Trouble::new(
+                Code::MissingOrderBy,
+                format!("{name} function requires an ORDER BY window clause"),
+            )
+            .at(position(span)));
+        }
+    }
     if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) && !is_aggregate {
         return Err(mismatched(span, "DISTINCT"));
     }

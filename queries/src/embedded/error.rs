@@ -40,14 +40,38 @@ pub enum Code {
     AmbiguousName,
     /// There is no such table.
     TableNotFound,
+    /// There is no such database.
+    SchemaNotFound,
+    /// There is no such catalogue.
+    CatalogNotFound,
     /// There is no such function.
     FunctionNotFound,
+    /// A window function without its window.
+    MissingOver,
+    /// An aggregate of an aggregate.
+    NestedAggregation,
+    /// An aggregate or a window function where rows are still looked at one by one.
+    ExpressionNotScalar,
+    /// An order by what `DISTINCT` has dropped.
+    ExpressionNotInDistinct,
+    /// The number of a column that there is not.
+    InvalidColumnReference,
+    /// More or fewer names than columns.
+    MismatchedColumnAliases,
+    /// Two queries of one name in a `WITH`.
+    DuplicateNamedQuery,
+    /// A window function without the order that it needs.
+    MissingOrderBy,
+    /// A window's frame where there can be none.
+    InvalidWindowFrame,
     /// The types do not go together.
     TypeMismatch,
     /// A column that is neither grouped nor aggregated.
     ExpressionNotAggregate,
     /// An argument that the function does not take.
     InvalidFunctionArgument,
+    /// A literal of a time that there is not.
+    InvalidLiteral,
     /// A value that the type cannot hold.
     InvalidCastArgument,
     /// A number that is too large.
@@ -60,16 +84,28 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 25] = [
         Self::SyntaxError,
         Self::NotSupported,
         Self::ColumnNotFound,
         Self::AmbiguousName,
         Self::TableNotFound,
+        Self::SchemaNotFound,
+        Self::CatalogNotFound,
         Self::FunctionNotFound,
+        Self::MissingOver,
+        Self::NestedAggregation,
+        Self::ExpressionNotScalar,
+        Self::ExpressionNotInDistinct,
+        Self::InvalidColumnReference,
+        Self::MismatchedColumnAliases,
+        Self::DuplicateNamedQuery,
+        Self::MissingOrderBy,
+        Self::InvalidWindowFrame,
         Self::TypeMismatch,
         Self::ExpressionNotAggregate,
         Self::InvalidFunctionArgument,
+        Self::InvalidLiteral,
         Self::InvalidCastArgument,
         Self::NumericValueOutOfRange,
         Self::DivisionByZero,
@@ -84,10 +120,22 @@ impl Code {
             Self::ColumnNotFound => "COLUMN_NOT_FOUND",
             Self::AmbiguousName => "AMBIGUOUS_NAME",
             Self::TableNotFound => "TABLE_NOT_FOUND",
+            Self::SchemaNotFound => "SCHEMA_NOT_FOUND",
+            Self::CatalogNotFound => "CATALOG_NOT_FOUND",
             Self::FunctionNotFound => "FUNCTION_NOT_FOUND",
+            Self::MissingOver => "MISSING_OVER",
+            Self::NestedAggregation => "NESTED_AGGREGATION",
+            Self::ExpressionNotScalar => "EXPRESSION_NOT_SCALAR",
+            Self::ExpressionNotInDistinct => "EXPRESSION_NOT_IN_DISTINCT",
+            Self::InvalidColumnReference => "INVALID_COLUMN_REFERENCE",
+            Self::MismatchedColumnAliases => "MISMATCHED_COLUMN_ALIASES",
+            Self::DuplicateNamedQuery => "DUPLICATE_NAMED_QUERY",
+            Self::MissingOrderBy => "MISSING_ORDER_BY",
+            Self::InvalidWindowFrame => "INVALID_WINDOW_FRAME",
             Self::TypeMismatch => "TYPE_MISMATCH",
             Self::ExpressionNotAggregate => "EXPRESSION_NOT_AGGREGATE",
             Self::InvalidFunctionArgument => "INVALID_FUNCTION_ARGUMENT",
+            Self::InvalidLiteral => "INVALID_LITERAL",
             Self::InvalidCastArgument => "INVALID_CAST_ARGUMENT",
             Self::NumericValueOutOfRange => "NUMERIC_VALUE_OUT_OF_RANGE",
             Self::DivisionByZero => "DIVISION_BY_ZERO",
@@ -221,6 +269,15 @@ impl RunError {
             },
             DataFusionError::SchemaError(error, _) => Self::Statement(schema_trouble(error)),
             DataFusionError::Plan(message) => plan_trouble(message),
+            DataFusionError::NotImplemented(message)
+                if message.contains("logical expression AggregateFunction")
+                    || message.contains("logical expression WindowFunction") =>
+            {
+                Self::Statement(Trouble::new(
+                    Code::ExpressionNotScalar,
+                    "GROUP BY and WHERE clauses cannot contain aggregations and window functions",
+                ))
+            }
             DataFusionError::NotImplemented(message) => {
                 Self::Statement(Trouble::new(Code::NotSupported, first_line(message)))
             }
@@ -258,6 +315,12 @@ impl RunError {
             return Self::Statement(Trouble::new(
                 Code::SubqueryMultipleRows,
                 "Scalar sub-query has returned multiple rows",
+            ));
+        }
+        if message.contains("Cannot access field") {
+            return Self::Statement(Trouble::new(
+                Code::TypeMismatch,
+                "the expression before the dot is not of type ROW",
             ));
         }
         Self::Engine(first_line(message))
@@ -350,12 +413,89 @@ fn plan_trouble(message: &str) -> RunError {
             Code::FunctionNotFound,
             format!("Unexpected parameters for function {name}"),
         )
+    } else if let Some((code, said)) = meaning(&text) {
+        Trouble::new(code, said)
     } else if text.contains("oerc") {
         Trouble::new(Code::TypeMismatch, text)
     } else {
         Trouble::new(Code::SyntaxError, text)
     };
     RunError::Statement(trouble)
+}
+
+/// What of the planner's own words has a name in Trino, and how Trino says it.
+fn meaning(text: &str) -> Option<(Code, &'static str)> {
+    let known: [(&str, Code, &'static str); 13] = [
+        (
+            "not allowed in the WHERE clause",
+            Code::ExpressionNotScalar,
+            "WHERE clause cannot contain aggregations, window functions or grouping operations",
+        ),
+        (
+            "calls cannot be nested",
+            Code::NestedAggregation,
+            "Cannot nest aggregations inside aggregation",
+        ),
+        (
+            "Order by column out of bounds",
+            Code::InvalidColumnReference,
+            "ORDER BY position is not in select list",
+        ),
+        (
+            "Cannot find column with position",
+            Code::InvalidColumnReference,
+            "GROUP BY position is not in select list",
+        ),
+        (
+            "For SELECT DISTINCT, ORDER BY",
+            Code::ExpressionNotInDistinct,
+            "For SELECT DISTINCT, ORDER BY expressions must appear in select list",
+        ),
+        (
+            "different number of columns",
+            Code::TypeMismatch,
+            "set operation queries have different number of fields",
+        ),
+        (
+            "should only return one column",
+            Code::NotSupported,
+            "the embedded engine has no rows as values: let the subquery return one column",
+        ),
+        (
+            "names given as column alias",
+            Code::MismatchedColumnAliases,
+            "Column alias list and relation have different numbers of columns",
+        ),
+        (
+            "specified more than once",
+            Code::DuplicateNamedQuery,
+            "WITH query name specified more than once",
+        ),
+        (
+            "data length across values list",
+            Code::TypeMismatch,
+            "Values rows have mismatched types",
+        ),
+        (
+            "Unary operator",
+            Code::TypeMismatch,
+            "the operand of NOT must be a boolean, that of - a number or an interval",
+        ),
+        (
+            "for logical boolean operation",
+            Code::TypeMismatch,
+            "Logical expression term must evaluate to a boolean",
+        ),
+        (
+            "Cannot access field",
+            Code::TypeMismatch,
+            "the expression before the dot is not of type ROW",
+        ),
+    ];
+    known
+        .into_iter()
+        .find(|(words, ..)| text.contains(words))
+        .map(|(_, code, said)| (code, said))
 }
 
 fn first_line(message: &str) -> String {

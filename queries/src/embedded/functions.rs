@@ -20,7 +20,7 @@ mod regexps;
 mod strings;
 mod sum;
 mod time_formats;
-mod times;
+pub(super) mod times;
 mod urls;
 
 use std::fmt;
@@ -41,6 +41,15 @@ use arguments::Arguments;
 
 /// What stands before the name of a function whose failures are NULL.
 pub(super) const TRY: &str = "$try$";
+
+/// Functions that give a decimal for a decimal in Trino.
+const ROUNDS: &[&str] = &[
+    "abs", "sign", "ceil", "ceiling", "floor", "round", "truncate", "mod",
+];
+
+/// Why there is no answer where decimals are calculated with.
+pub(super) const NO_DECIMALS: &str =
+    "the embedded engine does not calculate with decimals: write 1.5E0 for 1.5, or cast to double";
 
 /// A function of a row's values.
 pub(super) struct Function {
@@ -153,7 +162,24 @@ impl Scalar {
     fn form(&self, types: &[DataType]) -> Result<(Vec<DataType>, DataType)> {
         let fits = self.function.forms.iter().find_map(|form| fit(form, types));
         if let Some(form) = fits {
+            if ROUNDS.contains(&self.function.name)
+                && types.iter().any(DataType::is_decimal)
+                && !types.iter().any(DataType::is_floating)
+            {
+                return Trouble::new(Code::NotSupported, NO_DECIMALS).raise();
+            }
             return Ok(form);
+        }
+        if let ("$subscript", [whole, index]) = (self.function.name, types) {
+            return Trouble::new(
+                Code::TypeMismatch,
+                format!(
+                    "Cannot apply operator: {}[{}]",
+                    text::name(whole),
+                    text::name(index)
+                ),
+            )
+            .raise();
         }
         if let Some(refusal) = casts::refusal(self.function.name, types) {
             return refusal.raise();
@@ -289,6 +315,8 @@ fn take(wanted: &str, of: &DataType) -> Option<DataType> {
         }
         "json" if unknown || *of == DataType::LargeUtf8 => DataType::LargeUtf8,
         "bigint" if unknown || of.is_integer() => DataType::Int64,
+        "tinyint" if *of == DataType::Int8 => DataType::Int8,
+        "smallint" if matches!(of, DataType::Int8 | DataType::Int16) => DataType::Int16,
         "integer"
             if unknown || matches!(of, DataType::Int8 | DataType::Int16 | DataType::Int32) =>
         {
@@ -330,6 +358,8 @@ fn by_name(name: &str) -> Option<DataType> {
         "varchar" => DataType::Utf8View,
         "json" => DataType::LargeUtf8,
         "bigint" => DataType::Int64,
+        "tinyint" => DataType::Int8,
+        "smallint" => DataType::Int16,
         "integer" => DataType::Int32,
         "double" => DataType::Float64,
         "boolean" => DataType::Boolean,
@@ -382,6 +412,13 @@ pub(super) fn common(left: &DataType, right: &DataType) -> Option<DataType> {
                 _ => D::Int64,
             });
         }
+        if let (Some((left, left_scale)), Some((right, right_scale))) =
+            (digits(left), digits(right))
+        {
+            let scale = left_scale.max(right_scale);
+            let whole = (left - left_scale).max(right - right_scale);
+            return Some(D::Decimal128((whole + scale).min(38) as u8, scale as i8));
+        }
         return Some(D::Float64);
     }
     match (left, right) {
@@ -408,6 +445,18 @@ pub(super) fn common(left: &DataType, right: &DataType) -> Option<DataType> {
     }
 }
 
+/// The digits of a number that is exact, and how many of them stand behind the point; none for one that is not.
+fn digits(of: &DataType) -> Option<(i16, i16)> {
+    Some(match of {
+        DataType::Int8 => (3, 0),
+        DataType::Int16 => (5, 0),
+        DataType::Int32 => (10, 0),
+        DataType::Decimal128(precision, scale) => (i16::from(*precision), i16::from(*scale)),
+        of if of.is_integer() => (19, 0),
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,6 +473,7 @@ mod tests {
                     let wanted = wanted.trim_end_matches("...");
                     let some = [
                         DataType::Null,
+                        DataType::Int8,
                         DataType::Float64,
                         DataType::Decimal128(3, 1),
                         list(DataType::Int64),

@@ -4,13 +4,14 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::arrow::datatypes::{DataType as Arrow, Field, TimeUnit};
+use datafusion::arrow::datatypes::{DataType as Arrow, Field, IntervalUnit, TimeUnit};
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Array, BinaryOperator, CaseWhen, CastKind, CharacterLength, DataType,
-    ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, Ident, LimitClause, NullTreatment, ObjectName,
-    OrderByExpr, Query, Select, SelectItem, SetExpr, Spanned, Subscript, TableFactor, TimezoneInfo,
-    TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    DateTimeField, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, LimitClause,
+    NullTreatment, ObjectName, OrderByExpr, Query, Select, SelectItem, SetExpr, Spanned, Subscript,
+    TableFactor, TimezoneInfo, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use jiff::tz::TimeZone;
@@ -19,10 +20,14 @@ use super::dialect::{WINDOW, function_name, position};
 use super::error::{Code, Trouble};
 use super::functions::TRY;
 use super::functions::casts::{CAST, timestamp};
+use super::functions::times::parse_date;
 use super::text;
 
 /// What stands between a column's name and a number, where a name comes twice.
 const TWICE: char = '\u{1}';
+
+/// The most digits of a decimal.
+const MAX_DECIMAL_DIGITS: u8 = 38;
 
 /// A statement as the engine takes it.
 pub(super) struct Rewritten {
@@ -355,8 +360,30 @@ impl Rewriter {
             Expr::Value(value) => match &value.value {
                 Value::HexStringLiteral(digits) => call("from_hex", vec![text_literal(digits)]),
                 Value::UnicodeStringLiteral(text) => text_literal(text),
+                Value::Number(digits, _) => match plain_number(digits) {
+                    Ok(None) => return Ok(None),
+                    Ok(Some(decimal)) => decimal,
+                    Err(trouble) => return Err(trouble.at(position(span))),
+                },
                 _ => return Ok(None),
             },
+            Expr::Interval(interval)
+                if matches!(
+                    interval.leading_field,
+                    Some(DateTimeField::Month | DateTimeField::Year)
+                ) && interval.last_field.is_none() =>
+            {
+                let Expr::Value(ValueWithSpan {
+                    value: Value::SingleQuotedString(count),
+                    ..
+                }) = &*interval.value
+                else {
+                    return Ok(None);
+                };
+                let unit = interval.leading_field.as_ref().map(ToString::to_string);
+                let text = format!("{count} {}", unit.unwrap_or_default().to_lowercase());
+                typed_literal(&text, &Arrow::Interval(IntervalUnit::YearMonth))
+            }
             Expr::Array(Array { elem, .. }) => call("make_array", std::mem::take(elem)),
             Expr::Function(function) => return self.function(function),
             _ => return Ok(None),
@@ -429,10 +456,30 @@ impl Rewriter {
             "bitwise_and_agg" | "bitwise_or_agg" | "bitwise_xor_agg" => {
                 let other = name.replace("bitwise_", "bit_").replace("_agg", "");
                 rename(function, &other);
-                return Ok(None);
+                cast_whole(function, &Arrow::Int64)
+            }
+            "nullif" => {
+                let mut args = arguments(function);
+                if args.len() != 2 {
+                    return Err(arity("nullif(T, T)"));
+                }
+                let (second, first) = (args.pop(), args.pop());
+                let (Some(first), Some(second)) = (first, second) else {
+                    return Ok(None);
+                };
+                // The value's type is the first one's.
+                let same = Expr::BinaryOp {
+                    left: Box::new(first.clone()),
+                    op: BinaryOperator::Eq,
+                    right: Box::new(second),
+                };
+                case(same, Expr::value(Value::Null), Some(first))
             }
             "approx_percentile" => {
-                let args = arguments(function);
+                let mut args = arguments(function);
+                if let Some(percentage) = args.get_mut(1) {
+                    undo_decimal(percentage);
+                }
                 let plain =
                     args.len() == 2 && !matches!(args[1], Expr::Function(_) | Expr::Array(_));
                 set_arguments(function, args);
@@ -450,7 +497,7 @@ impl Rewriter {
                 // The second one is the error that may be made; the engine's is smaller than Trino's default.
                 args.truncate(1);
                 set_arguments(function, args);
-                as_bigint(function)
+                cast_whole(function, &Arrow::Int64)
             }
             "listagg" => {
                 let mut args = arguments(function);
@@ -463,9 +510,15 @@ impl Rewriter {
                     list.clauses.push(FunctionArgumentClause::OrderBy(order));
                 }
                 rename(function, "string_agg");
-                return Ok(None);
+                cast_whole(function, &Arrow::Utf8View)
             }
             "filter" | "transform" | "any_match" => {
+                // The engine gives a lambda's variables their types before it looks at numbers again.
+                let mut args = arguments(function);
+                for arg in &mut args {
+                    let _ = arg.visit(&mut Integers);
+                }
+                set_arguments(function, args);
                 rename(function, &format!("array_{name}"));
                 return Ok(None);
             }
@@ -479,6 +532,28 @@ impl Rewriter {
                     format!("the embedded engine has {name}(x) only, without a number of values"),
                 )
                 .at(position(span)));
+            }
+            "typeof" => {
+                let mut args = arguments(function);
+                // How long a text is at most is part of its type there. Here that is only known of what is written out.
+                if let [
+                    Expr::Value(ValueWithSpan {
+                        value: Value::SingleQuotedString(text),
+                        ..
+                    }),
+                ] = &args[..]
+                {
+                    args = vec![text_literal(&format!("varchar({})", text.chars().count()))];
+                    return Ok(args.pop());
+                }
+                set_arguments(function, args);
+                return Ok(None);
+            }
+            "to_unixtime" => {
+                let mut args = arguments(function);
+                args.iter_mut().for_each(as_instant);
+                set_arguments(function, args);
+                return Ok(None);
             }
             window if WINDOW.contains(&window) => {
                 if let FunctionArguments::List(list) = &mut function.args {
@@ -497,7 +572,9 @@ impl Rewriter {
                     }
                 }
                 match window {
-                    "row_number" | "rank" | "dense_rank" | "ntile" => as_bigint(function),
+                    "row_number" | "rank" | "dense_rank" | "ntile" => {
+                        cast_whole(function, &Arrow::Int64)
+                    }
                     _ => return Ok(None),
                 }
             }
@@ -514,6 +591,25 @@ impl Rewriter {
             }
             _ => typed_literal(&text, of),
         }
+    }
+}
+
+/// Numbers that have room in an `integer` are of that type from the beginning.
+struct Integers;
+
+impl VisitorMut for Integers {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Value(ValueWithSpan {
+            value: Value::Number(digits, _),
+            ..
+        }) = &*expr
+            && digits.parse::<i32>().is_ok()
+        {
+            *expr = arrow_cast(take(expr), &Arrow::Int32);
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -592,6 +688,49 @@ fn take(expr: &mut Expr) -> Expr {
 
 fn number(number: u64) -> Expr {
     Expr::value(Value::Number(number.to_string(), false))
+}
+
+/// A number without an exponent in the engine's words, where they differ: with a point it is a decimal, and not a double.
+fn plain_number(digits: &str) -> Result<Option<Expr>, Trouble> {
+    if digits.contains(['e', 'E']) {
+        return Ok(None);
+    }
+    let Some((whole, fraction)) = digits.split_once('.') else {
+        return match digits.parse::<i64>() {
+            Ok(_) => Ok(None),
+            Err(_) => Err(Trouble::new(
+                Code::SyntaxError,
+                format!("Invalid numeric literal: {digits}"),
+            )),
+        };
+    };
+    let scale = fraction.len();
+    let precision = (whole.trim_start_matches('0').len() + scale).max(1);
+    match (u8::try_from(precision), i8::try_from(scale)) {
+        (Ok(precision @ 1..=MAX_DECIMAL_DIGITS), Ok(scale)) => Ok(Some(typed_literal(
+            digits,
+            &Arrow::Decimal128(precision, scale),
+        ))),
+        _ => Err(Trouble::new(
+            Code::NotSupported,
+            format!("the embedded engine has decimals of {MAX_DECIMAL_DIGITS} digits at most"),
+        )),
+    }
+}
+
+/// The number that [`plain_number`] made a decimal, for the engine's functions that take a double.
+fn undo_decimal(expr: &mut Expr) {
+    if let Expr::Function(function) = &*expr
+        && function_name(function).as_deref() == Some("arrow_cast")
+        && let FunctionArguments::List(list) = &function.args
+        && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(ValueWithSpan {
+            value: Value::SingleQuotedString(digits),
+            ..
+        })))) = list.args.first()
+        && digits.parse::<f64>().is_ok()
+    {
+        *expr = Expr::value(Value::Number(digits.clone(), false));
+    }
 }
 
 fn text_literal(text: &str) -> Expr {
@@ -675,8 +814,8 @@ fn typed_literal(text: &str, of: &Arrow) -> Expr {
     arrow_cast(text_literal(text), of)
 }
 
-/// A function of the engine's that counts without a sign.
-fn as_bigint(function: &mut Function) -> Expr {
+/// A function of the engine's whose answer is of another type in Trino.
+fn cast_whole(function: &mut Function, to: &Arrow) -> Expr {
     let name = function.name.clone();
     let taken = std::mem::replace(
         function,
@@ -691,7 +830,7 @@ fn as_bigint(function: &mut Function) -> Expr {
             within_group: vec![],
         },
     );
-    arrow_cast(Expr::Function(taken), &Arrow::Int64)
+    arrow_cast(Expr::Function(taken), to)
 }
 
 fn at_time_zone(time: Expr, zone: &mut Expr) -> Result<Expr, Trouble> {
@@ -719,9 +858,31 @@ fn at_time_zone(time: Expr, zone: &mut Expr) -> Result<Expr, Trouble> {
     } else {
         name.as_str()
     };
+    let mut time = time;
+    as_instant(&mut time);
     let zone = Arrow::Timestamp(TimeUnit::Millisecond, Some(name.into()));
     let null = arrow_cast(Expr::value(Value::Null), &zone);
     Ok(call("$at_time_zone", vec![time, null]))
+}
+
+/// Where another zone is asked for, the zone that a text names does not count.
+fn as_instant(time: &mut Expr) {
+    if let Expr::Nested(inner) = time {
+        return as_instant(inner);
+    }
+    let Expr::Function(function) = time else {
+        return;
+    };
+    let Some(name) = function_name(function) else {
+        return;
+    };
+    let (prefix, bare) = match name.strip_prefix(TRY) {
+        Some(bare) => (TRY, bare),
+        None => ("", name.as_str()),
+    };
+    if ["from_iso8601_timestamp", "parse_datetime"].contains(&bare) {
+        rename(function, &format!("{prefix}$instant${bare}"));
+    }
 }
 
 /// `LIKE`'s pattern with a backslash before what stands for itself, as the engine takes it.
@@ -772,20 +933,18 @@ fn like_pattern(pattern: &str, escape: Option<&str>) -> Result<String, Trouble> 
 fn literal(of: &DataType, text: &str, span: Span) -> Result<Expr, Trouble> {
     let invalid = |what: &str| {
         Trouble::new(
-            Code::InvalidCastArgument,
+            Code::InvalidLiteral,
             format!("'{text}' is not a valid {what} literal"),
         )
         .at(position(span))
     };
     match of {
-        DataType::Date => match text.trim().parse::<jiff::civil::Date>() {
-            Ok(date) if text.trim().len() == 10 => {
-                Ok(typed_literal(&date.to_string(), &Arrow::Date32))
-            }
-            _ => Err(invalid("DATE")),
+        DataType::Date => match parse_date(text.trim()) {
+            Some(days) => Ok(typed_literal(&text::date(days), &Arrow::Date32)),
+            None => Err(invalid("DATE")),
         },
         DataType::Timestamp(None, _) => {
-            let Some(ns) = timestamp(text.trim(), true) else {
+            let Some(ns) = timestamp(text) else {
                 return Err(invalid("TIMESTAMP"));
             };
             let digits = text.split_once('.').map_or(0, |(_, fraction)| {
@@ -794,7 +953,9 @@ fn literal(of: &DataType, text: &str, span: Span) -> Result<Expr, Trouble> {
             let Some(unit) = unit(digits as u64) else {
                 return Err(invalid("TIMESTAMP"));
             };
-            let zone = text.trim().splitn(3, ' ').nth(2).map(Into::into);
+            let zone = text.rsplit_once(' ').map_or("", |(_, last)| last);
+            let has_zone = zone.starts_with(|one: char| !one.is_ascii_digit());
+            let zone = has_zone.then(|| zone.into());
             let per_unit = 10_i128.pow(9 - u32::from(text::precision(unit)));
             let value = arrow_cast(signed(ns / per_unit), &Arrow::Int64);
             Ok(match zone {

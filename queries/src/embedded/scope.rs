@@ -65,16 +65,31 @@ impl Scope {
 
     fn select(&self, select: &Select) -> Result<Names, Trouble> {
         let mut read: Names = Some(vec![]);
+        // Names that a subquery gives to two of its columns: the engine would take the first one.
+        let mut twice = vec![];
         for table in &select.from {
             for factor in std::iter::once(&table.relation)
                 .chain(table.joins.iter().map(|join| &join.relation))
             {
                 let names = self.factor(factor)?;
+                for (place, name) in names.iter().flatten().enumerate() {
+                    if names
+                        .iter()
+                        .flatten()
+                        .take(place)
+                        .any(|other| other == name)
+                    {
+                        twice.push(name.clone());
+                    }
+                }
                 read = read.zip(names).map(|(mut all, names)| {
                     all.extend(names);
                     all
                 });
             }
+        }
+        if !twice.is_empty() {
+            check_twice(select, &twice)?;
         }
         if let Some(read) = &read {
             check_select(select, read)?;
@@ -154,7 +169,13 @@ fn check_select(select: &Select, read: &[String]) -> Result<(), Trouble> {
         })
         .filter(|name| !read.contains(name))
         .collect();
-    let mut find = Find { made: &made };
+    let mut find = Find {
+        names: &made,
+        trouble: |name| {
+            let message = format!("Column '{name}' cannot be resolved");
+            Trouble::new(Code::ColumnNotFound, message)
+        },
+    };
     let grouped = match &select.group_by {
         GroupByExpr::Expressions(all, _) => all.as_slice(),
         GroupByExpr::All(_) => &[],
@@ -167,9 +188,30 @@ fn check_select(select: &Select, read: &[String]) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Looks for a name that is only made.
+fn check_twice(select: &Select, twice: &[String]) -> Result<(), Trouble> {
+    let mut find = Find {
+        names: twice,
+        trouble: |name| {
+            let message = format!("Column '{name}' is ambiguous");
+            Trouble::new(Code::AmbiguousName, message)
+        },
+    };
+    let visited = [
+        select.projection.visit(&mut find),
+        select.selection.visit(&mut find),
+        select.group_by.visit(&mut find),
+        select.having.visit(&mut find),
+    ];
+    match visited.into_iter().find_map(ControlFlow::break_value) {
+        Some(trouble) => Err(trouble),
+        None => Ok(()),
+    }
+}
+
+/// Looks for names that may not be used.
 struct Find<'m> {
-    made: &'m [String],
+    names: &'m [String],
+    trouble: fn(&str) -> Trouble,
 }
 
 impl Visitor for Find<'_> {
@@ -177,10 +219,9 @@ impl Visitor for Find<'_> {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Trouble> {
         if let Expr::Identifier(ident) = expr
-            && self.made.contains(&ident.value.to_ascii_lowercase())
+            && self.names.contains(&ident.value.to_ascii_lowercase())
         {
-            let message = format!("Column '{}' cannot be resolved", ident.value);
-            let trouble = Trouble::new(Code::ColumnNotFound, message);
+            let trouble = (self.trouble)(&ident.value);
             return ControlFlow::Break(trouble.at(position(ident.span)));
         }
         ControlFlow::Continue(())

@@ -6,15 +6,15 @@ use std::fmt::Write as _;
 
 use datafusion::arrow::array::{Array, AsArray as _};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMillisecondType, Float32Type, Float64Type,
-    Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType,
-    IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationMillisecondType,
+    DurationNanosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit,
+    IntervalYearMonthType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use jiff::tz::TimeZone;
 
-use crate::rows::Kind;
+use crate::rows::{Kind, double, real, scientific};
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
@@ -141,10 +141,7 @@ pub(super) fn value(array: &dyn Array, row: usize) -> Option<String> {
         DataType::UInt16 => array.as_primitive::<UInt16Type>().value(row).to_string(),
         DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).to_string(),
         DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row).to_string(),
-        DataType::Float32 => {
-            let value = array.as_primitive::<Float32Type>().value(row);
-            floating(f64::from(value), &format!("{value:e}"))
-        }
+        DataType::Float32 => real(array.as_primitive::<Float32Type>().value(row)),
         DataType::Float64 => double(array.as_primitive::<Float64Type>().value(row)),
         DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(row),
         DataType::Utf8 => array.as_string::<i32>().value(row).to_owned(),
@@ -158,9 +155,7 @@ pub(super) fn value(array: &dyn Array, row: usize) -> Option<String> {
         DataType::Timestamp(unit, zone) => {
             timestamp(time(array, row, *unit), *unit, zone.as_deref())
         }
-        DataType::Duration(TimeUnit::Millisecond) => {
-            day_to_second(array.as_primitive::<DurationMillisecondType>().value(row))
-        }
+        DataType::Duration(unit) => day_to_second(duration_ms(array, row, *unit)),
         DataType::Interval(IntervalUnit::YearMonth) => {
             year_to_month(array.as_primitive::<IntervalYearMonthType>().value(row))
         }
@@ -213,11 +208,6 @@ fn items(array: &dyn Array) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// A double as Java prints it.
-pub(super) fn double(value: f64) -> String {
-    floating(value, &format!("{value:e}"))
-}
-
 /// A double as Trino casts it to text: one digit before the point, and always an exponent.
 pub(super) fn double_as_varchar(value: f64) -> String {
     scientific(value, &format!("{value:e}"))
@@ -228,72 +218,25 @@ pub(super) fn real_as_varchar(value: f32) -> String {
     scientific(f64::from(value), &format!("{value:e}"))
 }
 
-fn scientific(value: f64, shortest: &str) -> String {
-    if let Some(text) = not_finite(value) {
-        return text.to_owned();
-    }
-    if value == 0.0 {
-        return if value.is_sign_negative() {
-            "-0E0"
-        } else {
-            "0E0"
-        }
-        .to_owned();
-    }
-    let (digits, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
-    let point = if digits.contains('.') { "" } else { ".0" };
-    format!("{digits}{point}E{exponent}")
-}
-
-fn not_finite(value: f64) -> Option<&'static str> {
-    match value {
-        _ if value.is_nan() => Some("NaN"),
-        f64::INFINITY => Some("Infinity"),
-        f64::NEG_INFINITY => Some("-Infinity"),
-        _ => None,
-    }
-}
-
-/// `shortest` is the value as `d.dde5`.
-fn floating(value: f64, shortest: &str) -> String {
-    if let Some(text) = not_finite(value) {
-        return text.to_owned();
-    }
-    if value == 0.0 {
-        return if value.is_sign_negative() {
-            "-0.0"
-        } else {
-            "0.0"
-        }
-        .to_owned();
-    }
-    if !(1e-3..1e7).contains(&value.abs()) {
-        return scientific(value, shortest);
-    }
-    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, mantissa) = match mantissa.strip_prefix('-') {
-        Some(mantissa) => ("-", mantissa),
-        None => ("", mantissa),
-    };
-    let mut digits: String = mantissa.chars().filter(|digit| *digit != '.').collect();
-    let point = exponent + 1;
-    if point <= 0 {
-        let zeros = "0".repeat(point.unsigned_abs() as usize);
-        return format!("{sign}0.{zeros}{digits}");
-    }
-    let point = point as usize;
-    while digits.len() < point {
-        digits.push('0');
-    }
-    let (whole, fraction) = digits.split_at(point);
-    let fraction = if fraction.is_empty() { "0" } else { fraction };
-    format!("{sign}{whole}.{fraction}")
-}
-
 fn hexadecimal(bytes: &[u8]) -> String {
     let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     pairs.join(" ")
+}
+
+/// A span in ms.
+fn duration_ms(array: &dyn Array, row: usize, unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => array.as_primitive::<DurationSecondType>().value(row) * 1000,
+        TimeUnit::Millisecond => array.as_primitive::<DurationMillisecondType>().value(row),
+        TimeUnit::Microsecond => {
+            let us = array.as_primitive::<DurationMicrosecondType>().value(row);
+            us.div_euclid(1000)
+        }
+        TimeUnit::Nanosecond => {
+            let ns = array.as_primitive::<DurationNanosecondType>().value(row);
+            ns.div_euclid(1_000_000)
+        }
+    }
 }
 
 /// A day since 1970.
@@ -386,28 +329,6 @@ fn year_to_month(months: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn doubles_as_java_prints_them() {
-        for (value, expected) in [
-            (0.0, "0.0"),
-            (-0.0, "-0.0"),
-            (1.0, "1.0"),
-            (-1.5, "-1.5"),
-            (100.0, "100.0"),
-            (123_456.789, "123456.789"),
-            (9_999_999.0, "9999999.0"),
-            (1e7, "1.0E7"),
-            (1.5e10, "1.5E10"),
-            (0.001, "0.001"),
-            (0.000_999, "9.99E-4"),
-            (0.012_5, "0.0125"),
-            (f64::NAN, "NaN"),
-            (f64::NEG_INFINITY, "-Infinity"),
-        ] {
-            assert_eq!(double(value), expected);
-        }
-    }
 
     #[test]
     fn doubles_as_trino_casts_them() {

@@ -3,20 +3,21 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
-use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, InList, InSubquery, Like, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Case, Expr, ExprSchemable as _, LogicalPlan, Operator, ScalarUDF,
+    Between, BinaryExpr, Case, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator,
+    ScalarUDF, Union, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use super::error::{Code, Trouble};
-use super::functions::common;
+use super::functions::{NO_DECIMALS, common};
 use super::text;
 
 /// The rule.
@@ -46,6 +47,9 @@ impl TrinoTypes {
             )?;
             schema.merge(&of);
         }
+        if matches!(plan, LogicalPlan::Limit(_)) {
+            return Ok(Transformed::no(plan));
+        }
         let names = NamePreserver::new(&plan);
         let plan = plan
             .map_expressions(|expr| {
@@ -53,12 +57,35 @@ impl TrinoTypes {
                 let rewritten = expr.transform_up(|expr| self.expr(expr, &schema))?;
                 Ok(rewritten.update_data(|expr| name.restore(expr)))
             })?
-            .map_data(LogicalPlan::recompute_schema)?;
+            .map_data(|plan| match plan {
+                // The engine does not look at their types again.
+                LogicalPlan::Values(values) => {
+                    let rows = values
+                        .values
+                        .into_iter()
+                        .map(|row| row.into_iter().map(plain_null).collect());
+                    LogicalPlanBuilder::values(rows.collect())?.build()
+                }
+                LogicalPlan::Union(union) => {
+                    Union::try_new_with_loose_types(union.inputs).map(LogicalPlan::Union)
+                }
+                other => other.recompute_schema(),
+            })?;
         check_plan(&plan.data, &schema)?;
         Ok(plan)
     }
 
     fn expr(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+        if let Expr::Literal(ScalarValue::Int64(Some(number)), metadata) = &expr {
+            // A number is an `integer` where it has room in one.
+            return Ok(match i32::try_from(*number) {
+                Ok(number) => Transformed::yes(Expr::Literal(
+                    ScalarValue::Int32(Some(number)),
+                    metadata.clone(),
+                )),
+                Err(_) => Transformed::no(expr),
+            });
+        }
         check(&expr, schema)?;
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
             return Ok(Transformed::no(expr));
@@ -72,6 +99,16 @@ impl TrinoTypes {
             Operator::Modulo => "$modulus",
             _ => "",
         };
+        if op == Operator::Minus && of_left == DataType::Date32 && of_right == DataType::Date32 {
+            // The engine's own is a number of days.
+            let ms = DataType::Timestamp(TimeUnit::Millisecond, None);
+            let [left, right] = [left, right].map(|side| Box::new(cast(*side, ms.clone())));
+            return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+                left,
+                op,
+                right,
+            })));
+        }
         let function = self
             .operators
             .iter()
@@ -88,6 +125,17 @@ impl TrinoTypes {
                 right,
             }))),
         }
+    }
+}
+
+/// NULL without the type that the engine gave it for the sake of other rows.
+fn plain_null(expr: Expr) -> Expr {
+    match &expr {
+        Expr::Literal(value, _) if value.is_null() => Expr::Literal(ScalarValue::Null, None),
+        Expr::Cast(cast) if matches!(&*cast.expr, Expr::Literal(value, _) if value.is_null()) => {
+            Expr::Literal(ScalarValue::Null, None)
+        }
+        _ => expr,
     }
 }
 
@@ -198,10 +246,20 @@ fn check(expr: &Expr, schema: &DFSchema) -> Result<()> {
                 text::name(&one)
             ))
         }
+        // Casts that a statement asks for are a function of ours; the engine makes these where the rows of VALUES differ.
+        Expr::Cast(cast) => {
+            let (from, to) = (of(&cast.expr), cast.field.data_type());
+            if common(&from, to).is_some() {
+                return Ok(());
+            }
+            mismatch(format!(
+                "Values rows have mismatched types: {} vs {}",
+                text::name(&from),
+                text::name(to)
+            ))
+        }
         Expr::Case(case) => check_case(case, schema),
-        Expr::ScalarFunction(function)
-            if matches!(function.name(), "coalesce" | "nullif" | "make_array") =>
-        {
+        Expr::ScalarFunction(function) if matches!(function.name(), "coalesce" | "make_array") => {
             let mut whole = DataType::Null;
             for arg in &function.args {
                 let arg = of(arg);
@@ -236,8 +294,26 @@ fn check(expr: &Expr, schema: &DFSchema) -> Result<()> {
                     | "regr_intercept"
                     | "approx_percentile_cont"
             );
+            let prefers_reals = matches!(
+                func.name(),
+                "corr" | "covar_samp" | "covar_pop" | "regr_slope" | "regr_intercept"
+            );
+            if prefers_reals && !params.args.iter().any(|arg| of(arg).is_floating()) {
+                return Trouble::new(
+                    Code::NotSupported,
+                    format!(
+                        "the embedded engine has {}() of doubles only, and Trino takes whole numbers as reals: cast to double",
+                        func.name()
+                    ),
+                )
+                .raise();
+            }
             let takes_booleans = matches!(func.name(), "bool_and" | "bool_or");
             let takes_texts = func.name() == "string_agg";
+            let adds = matches!(func.name(), "sum" | "avg");
+            if adds && params.args.iter().any(|arg| of(arg).is_decimal()) {
+                return Trouble::new(Code::NotSupported, NO_DECIMALS).raise();
+            }
             for arg in &params.args {
                 let of = of(arg);
                 let fits = of == DataType::Null
@@ -327,6 +403,12 @@ fn operator(left: &DataType, op: Operator, right: &DataType) -> Result<()> {
         | Operator::Divide
         | Operator::Modulo => {
             let is_number = |of: &DataType| of.is_numeric() || *of == DataType::Null;
+            if (left.is_decimal() || right.is_decimal())
+                && !left.is_floating()
+                && !right.is_floating()
+            {
+                return Trouble::new(Code::NotSupported, NO_DECIMALS).raise();
+            }
             let fits = (is_number(left) && is_number(right))
                 || (matches!(op, Operator::Plus | Operator::Minus)
                     && is_time(left)

@@ -9,10 +9,11 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimeUnit};
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::ColumnarValue;
 
 use super::Failing;
+use crate::embedded::error::{Code, Trouble};
 
 /// A function's arguments.
 pub(super) struct Arguments {
@@ -189,6 +190,15 @@ impl Arguments {
         }
     }
 
+    /// Whole numbers of any width.
+    pub(super) fn wholes(&self, argument: usize) -> Result<Wholes> {
+        let column = &self.columns[argument];
+        Ok(Wholes {
+            array: cast(&column.array, &DataType::Int64)?,
+            is_constant: column.is_constant,
+        })
+    }
+
     pub(super) fn doubles(&self, argument: usize) -> Values<'_, Float64Array> {
         let column = &self.columns[argument];
         Values {
@@ -248,7 +258,8 @@ impl Arguments {
     /// What the function fails with, or NULL.
     pub(super) fn outcome<T>(&self, value: Result<Option<T>>) -> Result<Option<T>> {
         match (value, self.failing) {
-            (Err(_), Failing::Null) => Ok(None),
+            // What only this engine cannot do is no failure of the value's.
+            (Err(error), Failing::Null) if !is_not_supported(&error) => Ok(None),
             (value, _) => value,
         }
     }
@@ -367,6 +378,25 @@ impl Arguments {
             builder.append_option(self.outcome(value(row))?);
         }
         Ok(Arc::new(builder.finish()))
+    }
+}
+
+fn is_not_supported(error: &DataFusionError) -> bool {
+    matches!(error, DataFusionError::External(error)
+        if error.downcast_ref::<Trouble>().is_some_and(|trouble| trouble.code == Code::NotSupported))
+}
+
+/// Whole numbers by row.
+pub(super) struct Wholes {
+    array: ArrayRef,
+    is_constant: bool,
+}
+
+impl Wholes {
+    pub(super) fn get(&self, row: usize) -> Option<i64> {
+        let numbers = self.array.as_primitive::<Int64Type>();
+        let place = if self.is_constant { 0 } else { row };
+        numbers.is_valid(place).then(|| numbers.value(place))
     }
 }
 

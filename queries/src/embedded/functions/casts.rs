@@ -12,6 +12,7 @@ use super::arguments::Arguments;
 use super::times::{parse_clock, parse_date};
 use crate::embedded::error::{Code, Trouble};
 use crate::embedded::text;
+use crate::rows;
 
 /// The function behind `CAST`; behind [`super::TRY`], it is `TRY_CAST`.
 pub(in crate::embedded) const CAST: &str = "$cast";
@@ -127,7 +128,7 @@ fn run(a: &Arguments) -> Result<ArrayRef> {
                 {
                     return failed(format!(
                         "Cannot cast {} to {}",
-                        text::double(value),
+                        rows::double(value),
                         text::name(to)
                     ));
                 }
@@ -402,8 +403,19 @@ fn from_text(a: &Arguments) -> Result<ArrayRef> {
                 let Some(text) = get(row) else {
                     return Ok(None);
                 };
-                match timestamp(text.trim(), zone.is_some()) {
-                    Some(ns) => Ok(Some((ns / i128::from(1_000_000_000 / per_second)) as i64)),
+                match clock_and_zone(text.trim()) {
+                    // Without a zone the clock's reading counts, whatever the zone.
+                    Some((ns, own)) if zone.is_none() || own.is_none() => {
+                        Ok(Some(rounded(ns, per_second)))
+                    }
+                    Some((ns, Some(own))) if own == jiff::tz::TimeZone::UTC => {
+                        Ok(Some(rounded(ns, per_second)))
+                    }
+                    Some(_) => Trouble::new(
+                        Code::NotSupported,
+                        format!("the embedded engine keeps one time zone for a column, and '{text}' has its own"),
+                    )
+                    .raise(),
                     None => failed(format!("Value cannot be cast to timestamp: {text}")),
                 }
             })?;
@@ -433,18 +445,44 @@ fn parse_double(text: &str) -> Option<f64> {
     text.trim_end_matches(['d', 'D', 'f', 'F']).parse().ok()
 }
 
+/// In fewer digits, half up.
+fn rounded(ns: i128, per_second: i64) -> i64 {
+    let step = i128::from(1_000_000_000 / per_second);
+    (ns + step / 2).div_euclid(step) as i64
+}
+
 /// The ns since 1970 that `YYYY-MM-DD[ HH:MM[:SS[.f…]]][ zone]` writes. Without a zone it is a clock's reading, or UTC.
-pub(in crate::embedded) fn timestamp(text: &str, takes_zone: bool) -> Option<i128> {
-    let mut parts = text.splitn(3, ' ');
-    let date = parts.next()?;
-    let (date, clock) = match date.split_once('T') {
-        Some((date, clock)) => (date, Some(clock)),
-        None => (date, parts.next()),
+pub(in crate::embedded) fn timestamp(text: &str) -> Option<i128> {
+    let (ns, zone) = clock_and_zone(text)?;
+    let Some(zone) = zone else {
+        return Some(ns);
     };
-    let zone = parts.next();
-    let day_ms = i64::from(parse_date(date)?) * DAY_MS;
-    let clock = clock.unwrap_or("00:00");
-    let ms = day_ms + parse_clock(clock)?;
+    let ms = i64::try_from(ns.div_euclid(1_000_000)).ok()?;
+    let clock = jiff::Timestamp::from_millisecond(ms).ok()?;
+    let clock = clock.to_zoned_datetime(jiff::tz::TimeZone::UTC).datetime();
+    let at = zone.to_timestamp(clock).ok()?;
+    Some(ns + i128::from(at.as_millisecond() - ms) * 1_000_000)
+}
+
+/// What such a text's clock reads, in ns since 1970 as if it were UTC, and its zone.
+fn clock_and_zone(text: &str) -> Option<(i128, Option<jiff::tz::TimeZone>)> {
+    let (date, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let (clock, zone) = match rest.split_once(' ') {
+        Some((clock, zone)) => (clock, zone),
+        // A zone can stand right behind a day, and an offset right behind a time.
+        None if rest.starts_with(|one: char| one.is_ascii_alphabetic()) => ("", rest),
+        None => rest.split_at(rest.find(['+', '-']).unwrap_or(rest.len())),
+    };
+    let zone = match zone {
+        "" => None,
+        zone => Some(text::find_time_zone(zone)?),
+    };
+    let clock = match clock {
+        "" => "00:00",
+        clock if clock.contains(':') => clock,
+        _ => return None,
+    };
+    let ms = i64::from(parse_date(date)?) * DAY_MS + parse_clock(clock)?;
     let fraction = clock.split_once('.').map_or("", |(_, fraction)| fraction);
     if fraction.len() > 12 {
         return None;
@@ -456,15 +494,5 @@ pub(in crate::embedded) fn timestamp(text: &str, takes_zone: bool) -> Option<i12
         .take(6)
         .collect();
     let ns = i128::from(ms) * 1_000_000 + finer.parse::<i128>().ok()?;
-    match zone {
-        None => Some(ns),
-        Some(_) if !takes_zone => None,
-        Some(zone) => {
-            let zone = text::find_time_zone(zone)?;
-            let clock = jiff::Timestamp::from_millisecond(ms).ok()?;
-            let clock = clock.to_zoned_datetime(jiff::tz::TimeZone::UTC).datetime();
-            let at = zone.to_timestamp(clock).ok()?;
-            Some(ns + i128::from(at.as_millisecond() - ms) * 1_000_000)
-        }
-    }
+    Some((ns, zone))
 }

@@ -98,7 +98,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
                 let found = usize::try_from(place)
                     .ok()
                     .and_then(|place| all.get(place).copied());
-                Ok(found.filter(|json| *json != "null").map(compact))
+                // A text comes without its quotes, which makes no JSON; Trino's documentation calls the function broken.
+                Ok(found
+                    .filter(|json| *json != "null")
+                    .map(|json| match scalar(json) {
+                        Some(scalar) => scalar.into_owned(),
+                        None => compact(json),
+                    }))
             })
         },
     ),
@@ -123,7 +129,7 @@ pub(super) fn parse(text: &str) -> Result<String> {
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(mut value) => {
             value.sort_all_objects();
-            Ok(value.to_string())
+            Ok(compact(&value.to_string()))
         }
         Err(_) => Trouble::new(
             Code::InvalidFunctionArgument,

@@ -4,6 +4,7 @@
 use datafusion::common::Result;
 
 use crate::embedded::error::invalid;
+use crate::rows;
 
 /// The deepest nesting that is stepped into.
 const MAX_DEPTH: usize = 512;
@@ -27,7 +28,7 @@ impl Path {
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('.') {
                 let len = after
-                    .find(|one: char| !is_word(one) && !matches!(one, ':' | '$' | '-'))
+                    .find(|one: char| !is_word(one) && one != ':')
                     .unwrap_or(after.len());
                 if len == 0 {
                     return None;
@@ -219,24 +220,45 @@ pub(super) fn unescape(inside: &str) -> Option<String> {
     serde_json::from_str(&format!("\"{inside}\"")).ok()
 }
 
-/// A JSON text without the blanks between its parts.
+/// A JSON text in Trino's form: without the blanks between its parts, fractions as Java prints them, and texts with the least escapes.
 pub(super) fn compact(json: &str) -> String {
-    let mut out = Vec::with_capacity(json.len());
+    let mut out = String::with_capacity(json.len());
     let bytes = json.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        if bytes[at] == b'"' {
-            let end = skip(bytes, at, 0).unwrap_or(bytes.len());
-            out.extend_from_slice(&bytes[at..end]);
-            at = end;
+        let is_value = !matches!(
+            bytes[at],
+            b'{' | b'}' | b'[' | b']' | b',' | b':' | b' ' | b'\t' | b'\r' | b'\n'
+        );
+        let end = if is_value {
+            skip(bytes, at, 0).unwrap_or(bytes.len())
         } else {
-            if !matches!(bytes[at], b' ' | b'\t' | b'\r' | b'\n') {
-                out.push(bytes[at]);
-            }
-            at += 1;
+            at + 1
+        };
+        let part = &json[at..end];
+        match bytes[at] {
+            b' ' | b'\t' | b'\r' | b'\n' => {}
+            b'"' if part.contains('\\') => match unescape(&part[1..part.len() - 1]) {
+                Some(text) => out.push_str(&serde_json::Value::String(text).to_string()),
+                None => out.push_str(part),
+            },
+            b'0'..=b'9' | b'-' => match part.parse::<f64>() {
+                Ok(number) if part.contains(['.', 'e', 'E']) && number.is_finite() => {
+                    out.push_str(&rows::double(number));
+                }
+                // What is too large for a double is a text.
+                Ok(number) if part.contains(['.', 'e', 'E']) => {
+                    out.push('"');
+                    out.push_str(&rows::double(number));
+                    out.push('"');
+                }
+                _ => out.push_str(part),
+            },
+            _ => out.push_str(part),
         }
+        at = end;
     }
-    String::from_utf8(out).unwrap_or_default()
+    out
 }
 
 /// The scalar that a JSON text is, as text; none if it is NULL, an object or an array.
@@ -269,13 +291,13 @@ mod tests {
             (r#"$.a["b c"][1].d"#, Some(r#""x\"y""#)),
             (r#"$.a["b c"][2]"#, Some("null")),
             (r#"$.a["b c"][3]"#, None),
-            ("$.e-f", Some("2.50")),
+            (r#"$["e-f"]"#, Some("2.50")),
             ("$.ab", Some("true")),
             ("$[a][b]", None),
         ] {
             assert_eq!(Path::parse(path).unwrap().find(json), expected, "{path}");
         }
-        for path in ["", "a", "$.", "$..a", "$[", "$[]", "$.*", "$['a']"] {
+        for path in ["", "a", "$.", "$..a", "$[", "$[]", "$.*", "$['a']", "$.e-f"] {
             assert!(Path::parse(path).is_err(), "{path}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array as _, ArrayRef, BooleanArray, StringViewArray};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, StringViewArray};
 use datafusion::arrow::compute::kernels::cmp;
 use datafusion::arrow::compute::{is_null, nullif, or};
 use datafusion::arrow::datatypes::DataType;
@@ -13,14 +13,28 @@ use super::arguments::Arguments;
 use crate::embedded::error::{Code, Trouble, invalid};
 use crate::embedded::text;
 
-const WHOLE_OR_DOUBLE: &[&str] = &["bigint -> bigint", "double -> double"];
+const WHOLE_OR_DOUBLE: &[&str] = &[
+    "tinyint -> tinyint",
+    "smallint -> smallint",
+    "integer -> integer",
+    "bigint -> bigint",
+    "double -> double",
+];
 const DOUBLE: &[&str] = &["double -> double"];
 const OPERATOR_OR_DOUBLE: &[&str] = &[
+    "tinyint, tinyint -> tinyint",
+    "smallint, smallint -> smallint",
     "integer, integer -> integer",
     "bigint, bigint -> bigint",
     "double, double -> double",
 ];
 const BITS: &[&str] = &["bigint, bigint -> bigint"];
+const SHIFTS: &[&str] = &[
+    "tinyint, bigint -> tinyint",
+    "smallint, bigint -> smallint",
+    "integer, bigint -> integer",
+    "bigint, bigint -> bigint",
+];
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("$add", OPERATOR_OR_DOUBLE, |a| {
@@ -57,14 +71,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
         if *a.kind(0) == DataType::Float64 {
             return double(a, f64::abs);
         }
-        let number = a.numbers(0);
+        let kind = text::name(a.result());
+        let number = a.wholes(0)?;
         a.give_numbers(|row| {
             let Some(number) = number.get(row) else {
                 return Ok(None);
             };
-            match number.checked_abs() {
+            match number
+                .checked_abs()
+                .filter(|number| fits(*number, a.result()))
+            {
                 Some(number) => Ok(Some(number)),
-                None => out_of_range(format!("Value {number} is out of range for abs(bigint)")),
+                None => out_of_range(format!("Value {number} is out of range for abs({kind})")),
             }
         })
     }),
@@ -89,7 +107,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new(
         "round",
         &[
+            "tinyint -> tinyint",
+            "smallint -> smallint",
+            "integer -> integer",
             "bigint -> bigint",
+            "tinyint, bigint -> tinyint",
+            "smallint, bigint -> smallint",
+            "integer, bigint -> integer",
             "bigint, bigint -> bigint",
             "double -> double",
             "double, bigint -> double",
@@ -151,16 +175,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("bitwise_and", BITS, |a| bits(a, |x, y| x & y)),
     Function::new("bitwise_or", BITS, |a| bits(a, |x, y| x | y)),
     Function::new("bitwise_xor", BITS, |a| bits(a, |x, y| x ^ y)),
-    Function::new("bitwise_left_shift", BITS, |a| {
-        bits(a, |x, y| shifted(x, y, |x, y| x << y, 0))
+    Function::new("bitwise_left_shift", SHIFTS, |a| {
+        shifts(a, |x, y, width| if y < width { x << y } else { 0 })
     }),
-    Function::new("bitwise_right_shift", BITS, |a| {
-        bits(a, |x, y| shifted(x, y, |x, y| ((x as u64) >> y) as i64, 0))
-    }),
-    Function::new("bitwise_right_shift_arithmetic", BITS, |a| {
-        bits(a, |x, y| {
-            shifted(x, y, |x, y| x >> y, if x < 0 { -1 } else { 0 })
+    Function::new("bitwise_right_shift", SHIFTS, |a| {
+        // Zeros come in at the type's own left end.
+        shifts(a, |x, y, width| {
+            let own = x as u64 & (u64::MAX >> (64 - width));
+            if y < width { (own >> y) as i64 } else { 0 }
         })
+    }),
+    Function::new("bitwise_right_shift_arithmetic", SHIFTS, |a| {
+        shifts(a, |x, y, width| x >> y.min(width - 1))
     }),
     Function::new("bitwise_not", &["bigint -> bigint"], |a| {
         let number = a.numbers(0);
@@ -202,37 +228,27 @@ fn operator(
     if *a.result() == DataType::Float64 {
         return doubles(a, of_doubles);
     }
-    if *a.result() == DataType::Int32 {
-        let (left, right) = (a.array(0)?, a.array(1)?);
-        let left = datafusion::arrow::compute::cast(&left, &DataType::Int64)?;
-        let right = datafusion::arrow::compute::cast(&right, &DataType::Int64)?;
-        let (left, right) = (whole(&left), whole(&right));
-        return a.give_integers(|row| {
-            if left.is_null(row) || right.is_null(row) {
-                return Ok(None);
-            }
-            let (x, y) = (left.value(row), right.value(row));
-            match of(x, y).and_then(|number| i32::try_from(number).ok()) {
-                Some(number) => Ok(Some(number)),
-                None => out_of_range(format!("integer {name} overflow: {x} {sign} {y}")),
-            }
-        });
-    }
-    let (left, right) = (a.numbers(0), a.numbers(1));
+    let kind = text::name(a.result());
+    let (left, right) = (a.wholes(0)?, a.wholes(1)?);
     a.give_numbers(|row| {
         let (Some(x), Some(y)) = (left.get(row), right.get(row)) else {
             return Ok(None);
         };
-        match of(x, y) {
+        match of(x, y).filter(|number| fits(*number, a.result())) {
             Some(number) => Ok(Some(number)),
-            None => out_of_range(format!("bigint {name} overflow: {x} {sign} {y}")),
+            None => out_of_range(format!("{kind} {name} overflow: {x} {sign} {y}")),
         }
     })
 }
 
-fn whole(array: &ArrayRef) -> &datafusion::arrow::array::Int64Array {
-    use datafusion::arrow::array::AsArray as _;
-    array.as_primitive::<datafusion::arrow::datatypes::Int64Type>()
+/// Whether a whole number has room in a type.
+fn fits(number: i64, of: &DataType) -> bool {
+    match of {
+        DataType::Int8 => i8::try_from(number).is_ok(),
+        DataType::Int16 => i16::try_from(number).is_ok(),
+        DataType::Int32 => i32::try_from(number).is_ok(),
+        _ => true,
+    }
 }
 
 fn divided(
@@ -246,19 +262,15 @@ fn divided(
         return doubles(a, of_doubles);
     }
     let kind = text::name(a.result());
-    let (left, right) = (a.array(0)?, a.array(1)?);
-    let left = datafusion::arrow::compute::cast(&left, &DataType::Int64)?;
-    let right = datafusion::arrow::compute::cast(&right, &DataType::Int64)?;
-    let (left, right) = (whole(&left), whole(&right));
+    let (left, right) = (a.wholes(0)?, a.wholes(1)?);
     a.give_numbers(|row| {
-        if left.is_null(row) || right.is_null(row) {
+        let (Some(x), Some(y)) = (left.get(row), right.get(row)) else {
             return Ok(None);
-        }
-        let (x, y) = (left.value(row), right.value(row));
+        };
         if y == 0 {
             return Trouble::new(Code::DivisionByZero, "Division by zero").raise();
         }
-        match of(x, y) {
+        match of(x, y).filter(|number| fits(*number, a.result())) {
             Some(number) => Ok(Some(number)),
             None => out_of_range(format!("{kind} {name} overflow: {x} {sign} {y}")),
         }
@@ -288,7 +300,7 @@ fn whole_or_double(
     if *a.kind(0) == DataType::Float64 {
         return double(a, of_double);
     }
-    let number = a.numbers(0);
+    let number = a.wholes(0)?;
     a.give_numbers(|row| Ok(number.get(row).map(of)))
 }
 
@@ -297,12 +309,24 @@ fn bits(a: &Arguments, of: fn(i64, i64) -> i64) -> Result<ArrayRef> {
     a.give_numbers(|row| Ok(left.get(row).zip(right.get(row)).map(|(x, y)| of(x, y))))
 }
 
-fn shifted(number: i64, by: i64, of: fn(i64, i64) -> i64, beyond: i64) -> i64 {
-    if (0..64).contains(&by) {
-        of(number, by)
-    } else {
-        beyond
-    }
+/// What a shift makes of a number, by how much, in a type of so many bits. A negative amount is as one that is too large.
+fn shifts(a: &Arguments, of: fn(i64, u32, u32) -> i64) -> Result<ArrayRef> {
+    let width = match a.result() {
+        DataType::Int8 => 8,
+        DataType::Int16 => 16,
+        DataType::Int32 => 32,
+        _ => 64,
+    };
+    let (number, by) = (a.wholes(0)?, a.numbers(1));
+    a.give_numbers(|row| {
+        let (Some(number), Some(by)) = (number.get(row), by.get(row)) else {
+            return Ok(None);
+        };
+        let by = u32::try_from(by).unwrap_or(u32::MAX);
+        // What is beyond the type's left end is lost.
+        let beyond = 64 - width;
+        Ok(Some((of(number, by, width) << beyond) >> beyond))
+    })
 }
 
 fn bit_count(a: &Arguments) -> Result<ArrayRef> {
@@ -326,8 +350,9 @@ fn bit_count(a: &Arguments) -> Result<ArrayRef> {
 }
 
 fn round(a: &Arguments) -> Result<ArrayRef> {
-    if *a.kind(0) == DataType::Int64 {
-        let number = a.numbers(0);
+    if a.kind(0).is_integer() {
+        let kind = text::name(a.result());
+        let number = a.wholes(0)?;
         let digits = (a.len() == 2).then(|| a.numbers(1));
         return a.give_numbers(|row| {
             let digits = match &digits {
@@ -347,9 +372,10 @@ fn round(a: &Arguments) -> Result<ArrayRef> {
                 return Ok(Some(0));
             };
             let half = if number < 0 { -(step / 2) } else { step / 2 };
-            match number.checked_add(half) {
-                Some(moved) => Ok(Some(moved / step * step)),
-                None => out_of_range(format!("bigint addition overflow: {number} + {half}")),
+            let rounded = number.checked_add(half).map(|moved| moved / step * step);
+            match rounded.filter(|number| fits(*number, a.result())) {
+                Some(rounded) => Ok(Some(rounded)),
+                None => out_of_range(format!("{kind} addition overflow: {number} + {half}")),
             }
         });
     }

@@ -60,14 +60,14 @@ pub(super) const FUNCTIONS: &[Function] = &[
             let (Some(text), Some(pattern)) = (text.get(row), patterns.get(row)?) else {
                 return Ok(None);
             };
-            Ok(Some(pattern.find_iter(text).count() as i64))
+            Ok(Some(matches(&pattern, text).count() as i64))
         })
     }),
     Function::new(
         "regexp_position",
         &[
-            "varchar, varchar -> bigint",
-            "varchar, varchar, bigint -> bigint",
+            "varchar, varchar -> integer",
+            "varchar, varchar, bigint -> integer",
         ],
         position,
     ),
@@ -81,16 +81,34 @@ pub(super) const FUNCTIONS: &[Function] = &[
                 let (Some(text), Some(pattern)) = (text.get(row), patterns.get(row)?) else {
                     return Ok(None);
                 };
-                Ok(Some(
-                    pattern
-                        .split(text)
-                        .map(|part| Some(part.to_owned()))
-                        .collect(),
-                ))
+                let mut parts = Vec::new();
+                let mut from = 0;
+                for found in matches(&pattern, text).filter_map(|captures| captures.get(0)) {
+                    parts.push(Some(text[from..found.start()].to_owned()));
+                    from = found.end();
+                }
+                parts.push(Some(text[from..].to_owned()));
+                Ok(Some(parts))
             })
         },
     ),
 ];
+
+/// All matches, as Java looks for them: an empty one can stand right behind one that is not, which Rust's own search leaves out.
+fn matches<'t>(pattern: &Regex, text: &'t str) -> impl Iterator<Item = Captures<'t>> {
+    let mut from = Some(0);
+    std::iter::from_fn(move || {
+        let captures = pattern.captures_at(text, from?)?;
+        let found = captures.get(0)?;
+        from = if found.is_empty() {
+            let next = text[found.end()..].chars().next();
+            next.map(|next| found.end() + next.len_utf8())
+        } else {
+            Some(found.end())
+        };
+        Some(captures)
+    })
+}
 
 /// An argument of patterns, compiled: mostly one for all rows.
 struct Patterns<'a> {
@@ -323,7 +341,7 @@ fn extract_all(a: &Arguments) -> Result<ArrayRef> {
             return Ok(None);
         };
         let wanted = group(&pattern, wanted)?;
-        let all = pattern.captures_iter(text);
+        let all = matches(&pattern, text);
         let of =
             |captures: Captures<'_>| captures.get(wanted).map(|found| found.as_str().to_owned());
         Ok(Some(all.map(of).collect()))
@@ -344,8 +362,14 @@ fn replace(a: &Arguments) -> Result<ArrayRef> {
             return Ok(None);
         };
         let parts = Part::of(with, &pattern)?;
-        let replaced = pattern.replace_all(text, |captures: &Captures<'_>| {
-            let mut out = String::new();
+        let mut out = String::new();
+        let mut from = 0;
+        for captures in matches(&pattern, text) {
+            let Some(found) = captures.get(0) else {
+                continue;
+            };
+            out.push_str(&text[from..found.start()]);
+            from = found.end();
             for part in &parts {
                 match part {
                     Part::Text(text) => out.push_str(text),
@@ -354,9 +378,9 @@ fn replace(a: &Arguments) -> Result<ArrayRef> {
                     }
                 }
             }
-            out
-        });
-        Ok(Some(replaced.into_owned()))
+        }
+        out.push_str(&text[from..]);
+        Ok(Some(out))
     })
 }
 

@@ -8,8 +8,9 @@ use datafusion::common::Result;
 
 use super::arguments::Arguments;
 use super::{Function, arrays};
-use crate::embedded::error::invalid;
+use crate::embedded::error::{Code, Trouble, invalid};
 use crate::embedded::text;
+use crate::rows;
 
 /// The longest text that padding or repeating makes, in characters.
 const MAX_CHARACTERS: i64 = 1 << 20;
@@ -215,6 +216,8 @@ fn by_character<I: Iterator<Item = char>>(a: &Arguments, of: fn(char) -> I) -> R
                     let mut other = of(character);
                     match (other.next(), other.next()) {
                         (Some(one), None) => one,
+                        // The only one whose small letter is written as two, and is one in Java's table.
+                        (Some('i'), Some(_)) => 'i',
                         _ => character,
                     }
                 })
@@ -744,6 +747,16 @@ fn format(a: &Arguments) -> Result<ArrayRef> {
                                 format!("{number:X}")
                             }
                         }
+                        (
+                            Some(_),
+                            'e' | 'E' | 'g' | 'G' | 'a' | 'A' | 'o' | 'h' | 'H' | 't' | 'T',
+                        ) => {
+                            return Trouble::new(
+                                Code::NotSupported,
+                                format!("the embedded engine's format() has no %{conversion}"),
+                            )
+                            .raise();
+                        }
                         (Some(value), 'f') if array.data_type().is_floating() => {
                             let number: f64 = value.parse().unwrap_or(f64::NAN);
                             half_up(number, precision.unwrap_or(6))
@@ -793,7 +806,7 @@ fn format(a: &Arguments) -> Result<ArrayRef> {
 /// With so many digits behind the point, the last one rounded half up on the shortest decimal form, as Java does.
 fn half_up(number: f64, digits: usize) -> String {
     if !number.is_finite() {
-        return text::double(number);
+        return rows::double(number);
     }
     let shortest = format!("{}", number.abs());
     let (whole, fraction) = shortest.split_once('.').unwrap_or((&shortest, ""));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use datafusion::common::Result;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 
 use super::times::{day_number, offset};
 use crate::embedded::error::invalid;
@@ -436,8 +436,8 @@ pub(super) fn parse_mysql(format: &str, text: &str) -> Result<i64> {
     finish(outcome.is_some(), &reading, &rest, text)
 }
 
-/// Reads by Joda's letters.
-pub(super) fn parse_joda(format: &str, text: &str) -> Result<i64> {
+/// Reads by Joda's letters. Says too whether the text has a time zone of its own, other than UTC.
+pub(super) fn parse_joda(format: &str, text: &str) -> Result<(i64, bool)> {
     let mut reading = Reading::new();
     let mut rest = Rest(text);
     let all = pieces(format);
@@ -491,7 +491,11 @@ pub(super) fn parse_joda(format: &str, text: &str) -> Result<i64> {
         Some(Ok(()))
     };
     let outcome = read().transpose()?;
-    finish(outcome.is_some(), &reading, &rest, text)
+    let ms = finish(outcome.is_some(), &reading, &rest, text)?;
+    let has_own = reading
+        .zone
+        .is_some_and(|zone| zone.to_fixed_offset().ok() != Some(Offset::UTC));
+    Ok((ms, has_own))
 }
 
 fn finish(is_read: bool, reading: &Reading, rest: &Rest<'_>, text: &str) -> Result<i64> {

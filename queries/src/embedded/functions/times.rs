@@ -12,8 +12,9 @@ use jiff::tz::TimeZone;
 use super::Function;
 use super::arguments::{Arguments, Times};
 use super::time_formats;
-use crate::embedded::error::invalid;
+use crate::embedded::error::{Code, Trouble, invalid};
 use crate::embedded::text;
+use crate::rows;
 
 /// Seconds of a day.
 const DAY_SECONDS: i64 = 86_400;
@@ -136,7 +137,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new(
         "from_iso8601_timestamp",
         &["varchar -> timestamp(3) with time zone"],
-        from_iso8601_timestamp,
+        |a| from_iso8601_timestamp(a, Zones::Utc),
+    ),
+    Function::new(
+        "$instant$from_iso8601_timestamp",
+        &["varchar -> timestamp(3) with time zone"],
+        |a| from_iso8601_timestamp(a, Zones::Any),
     ),
     Function::new("from_iso8601_date", &["varchar -> date"], |a| {
         let text = a.texts(0);
@@ -171,7 +177,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new(
         "parse_datetime",
         &["varchar, varchar -> timestamp(3) with time zone"],
-        |a| parsed(a, time_formats::parse_joda),
+        |a| parse_datetime(a, Zones::Utc),
+    ),
+    Function::new(
+        "$instant$parse_datetime",
+        &["varchar, varchar -> timestamp(3) with time zone"],
+        |a| parse_datetime(a, Zones::Any),
     ),
     Function::new(
         "$at_time_zone",
@@ -477,7 +488,7 @@ fn date(a: &Arguments) -> Result<ArrayRef> {
 }
 
 /// The day that `YYYY-MM-DD` writes, since 1970.
-pub(super) fn parse_date(text: &str) -> Option<i32> {
+pub(in crate::embedded) fn parse_date(text: &str) -> Option<i32> {
     let mut parts = text.splitn(3, '-');
     let mut next = |lengths: std::ops::RangeInclusive<usize>| {
         let part = parts.next()?;
@@ -496,10 +507,14 @@ fn from_unixtime(a: &Arguments) -> Result<ArrayRef> {
         };
         let ms = (seconds * 1000.0).round();
         if !ms.is_finite() || ms.abs() > 2.5e14 {
-            return invalid(format!(
-                "{} seconds since 1970 is out of range",
-                text::double(seconds)
-            ));
+            return Trouble::new(
+                Code::NotSupported,
+                format!(
+                    "the embedded engine has years up to 9999, and {} seconds since 1970 are more",
+                    rows::double(seconds)
+                ),
+            )
+            .raise();
         }
         Ok(Some(ms as i64))
     })
@@ -525,28 +540,61 @@ fn interval_ms(array: &dyn Array, row: usize) -> Option<i64> {
     Some(i64::from(value.days) * DAY_SECONDS * 1000 + value.nanoseconds / 1_000_000)
 }
 
-fn from_iso8601_timestamp(a: &Arguments) -> Result<ArrayRef> {
+/// Whose zones a text may name. A value of Trino's keeps its own; ours have one for the whole column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Zones {
+    /// No other zone than UTC: the value is printed, and its hour is asked for.
+    Utc,
+    /// Any: only the instant counts.
+    Any,
+}
+
+impl Zones {
+    fn check(self, has_own: bool, text: &str) -> Result<()> {
+        if self == Self::Any || !has_own {
+            return Ok(());
+        }
+        Trouble::new(
+            Code::NotSupported,
+            format!(
+                "the embedded engine keeps one time zone for a column, and \"{text}\" has its own: write AT TIME ZONE 'UTC' behind the call"
+            ),
+        )
+        .raise()
+    }
+}
+
+fn from_iso8601_timestamp(a: &Arguments, zones: Zones) -> Result<ArrayRef> {
     let text = a.texts(0);
     a.give_numbers(|row| {
         let Some(text) = text.get(row) else {
             return Ok(None);
         };
         match parse_iso8601(text) {
-            Some(ms) => Ok(Some(ms)),
+            Some((ms, offset_ms)) => {
+                zones.check(offset_ms != 0, text)?;
+                Ok(Some(ms))
+            }
+            None if text.contains('W') => Trouble::new(
+                Code::NotSupported,
+                "the embedded engine reads no weeks of a year",
+            )
+            .raise(),
             None => invalid(format!("Invalid format: \"{text}\"")),
         }
     })
 }
 
-/// Milliseconds since 1970 of a day, with or without a time behind a `T`, with or without a zone's distance from UTC.
-fn parse_iso8601(text: &str) -> Option<i64> {
+/// Milliseconds since 1970 of a day, with or without a time behind a `T`, with or without a zone's distance from UTC; and that
+/// distance, in milliseconds.
+fn parse_iso8601(text: &str) -> Option<(i64, i64)> {
     let (date, time) = match text.split_once('T') {
         Some((date, time)) => (date, Some(time)),
         None => (text, None),
     };
     let day = i64::from(parse_date(date)?) * DAY_SECONDS * 1000;
     let Some(time) = time else {
-        return Some(day);
+        return Some((day, 0));
     };
     let zone_at = time.find(['Z', '+', '-']).unwrap_or(time.len());
     let (clock, zone) = time.split_at(zone_at);
@@ -566,7 +614,7 @@ fn parse_iso8601(text: &str) -> Option<i64> {
             sign * (hours * 60 + minutes) * 60_000
         }
     };
-    Some(day + parse_clock(clock)? - offset_ms)
+    Some((day + parse_clock(clock)? - offset_ms, offset_ms))
 }
 
 /// Milliseconds of a day that `HH[:MM[:SS[.fff]]]` writes.
@@ -644,6 +692,18 @@ fn formatted(a: &Arguments, by: fn(&str, DateTime, &str) -> Result<String>) -> R
             return Ok(None);
         };
         by(format, clock, &name).map(Some)
+    })
+}
+
+fn parse_datetime(a: &Arguments, zones: Zones) -> Result<ArrayRef> {
+    let (text, format) = (a.texts(0), a.texts(1));
+    a.give_numbers(|row| {
+        let (Some(text), Some(format)) = (text.get(row), format.get(row)) else {
+            return Ok(None);
+        };
+        let (ms, has_own) = time_formats::parse_joda(format, text)?;
+        zones.check(has_own, text)?;
+        Ok(Some(ms))
     })
 }
 

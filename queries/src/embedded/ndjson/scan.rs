@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use archive::schema::{COLUMNS, ColumnId, Kind, Presence};
+use archive::schema::{COLUMNS, ColumnId, Kind};
 use datafusion::arrow::array::{
     ArrayRef, Int32Builder, Int64Builder, StringViewBuilder, TimestampMillisecondBuilder,
 };
@@ -26,9 +26,7 @@ const HEAD_LAST: usize = ColumnId::Src as usize;
 /// What a row has in a column.
 #[derive(Debug, Clone, Copy)]
 enum Cell {
-    /// The key is not there.
-    Absent,
-    /// It is NULL.
+    /// It is NULL, or the key is not there.
     Null,
     /// A text, by its place in the block.
     Text(usize, usize),
@@ -77,10 +75,10 @@ impl Scanner {
             wanted,
             is_wanted,
             builders,
-            cells: [Cell::Absent; WIDTH],
+            cells: [Cell::Null; WIDTH],
             unescaped: String::new(),
             head: None,
-            head_cells: [Cell::Absent; HEAD_LAST - HEAD_FIRST + 1],
+            head_cells: [Cell::Null; HEAD_LAST - HEAD_FIRST + 1],
             second: ([0; 19], 0),
             rows: 0,
             damaged: 0,
@@ -134,11 +132,13 @@ impl Scanner {
 
     fn line(&mut self, block: &str, start: usize, end: usize) {
         for &id in &self.wanted {
-            self.cells[id] = Cell::Absent;
+            self.cells[id] = Cell::Null;
         }
         self.unescaped.clear();
         let is_whole = self.object(&block[..end], start).is_some();
-        if !is_whole || self.append(block).is_none() {
+        if is_whole {
+            self.append(block);
+        } else {
             self.head = None;
             self.damaged_line();
         }
@@ -225,7 +225,7 @@ impl Scanner {
         Some((ColumnId::from_name(&name).map(|id| id as usize), value))
     }
 
-    /// Reads the value here, or steps over it; the place behind it.
+    /// Reads the value here, or steps over it; the place behind it. What the column cannot hold is NULL, as for Trino's reader.
     fn value(&mut self, whole: &str, at: usize, id: usize) -> Option<usize> {
         let block = whole.as_bytes();
         if !self.is_wanted[id] {
@@ -237,11 +237,11 @@ impl Scanner {
             (_, b'"') => {
                 let end = skip_text(block, at + 1)?;
                 let text = &block[at + 1..end - 1];
-                let cell = match COLUMNS[id].kind {
-                    Kind::Timestamp => Cell::Number(self.time(text)?),
-                    _ => Cell::Number(whole_number(text)?),
+                let number = match COLUMNS[id].kind {
+                    Kind::Timestamp => self.time(text),
+                    kind => whole_number(text).filter(|number| has_room(*number, kind)),
                 };
-                (cell, end)
+                (number.map_or(Cell::Null, Cell::Number), end)
             }
             (kind, _) => {
                 let end = skip_value(block, at)?;
@@ -249,8 +249,10 @@ impl Scanner {
                     (b"null", _) => Cell::Null,
                     (_, Kind::String) => Cell::Text(at, end),
                     // Digits in a column of times are milliseconds, or seconds if they are few.
-                    (digits, Kind::Timestamp) => Cell::Number(epoch(digits)?),
-                    (digits, _) => Cell::Number(whole_number(digits)?),
+                    (digits, Kind::Timestamp) => epoch(digits).map_or(Cell::Null, Cell::Number),
+                    (digits, kind) => whole_number(digits)
+                        .filter(|number| has_room(*number, kind))
+                        .map_or(Cell::Null, Cell::Number),
                 };
                 (cell, end)
             }
@@ -293,7 +295,7 @@ impl Scanner {
         }
     }
 
-    /// Milliseconds since 1970 of `YYYY-MM-DD HH:MM:SS[.f…]`, with a `T` or a zone as in ISO 8601 too.
+    /// Milliseconds since 1970 of `YYYY-MM-DD HH:MM:SS[.f…]`, or with a `T` and perhaps a zone as in ISO 8601.
     fn time(&mut self, text: &[u8]) -> Option<i64> {
         let (second, rest) = text.split_at_checked(19)?;
         if second != self.second.0 {
@@ -319,30 +321,17 @@ impl Scanner {
             }
             Some(_) => (0, rest),
         };
+        if !zone.is_empty() && second[10] != b'T' {
+            return None;
+        }
         Some(ms + fraction - zone_ms(zone)?)
     }
 
-    /// Puts the row's cells into the columns; none, and nothing put there, if one does not fit.
-    fn append(&mut self, block: &str) -> Option<()> {
-        for &id in &self.wanted {
-            if COLUMNS[id].kind == Kind::Int
-                && let Cell::Number(number) = self.cells[id]
-            {
-                i32::try_from(number).ok()?;
-            }
-        }
+    /// Puts the row's cells into the columns.
+    fn append(&mut self, block: &str) {
         for (&id, builder) in self.wanted.iter().zip(&mut self.builders) {
-            let cell = match self.cells[id] {
-                // What is 0 is left out.
-                Cell::Absent
-                    if COLUMNS[id].presence == Presence::Always
-                        && matches!(COLUMNS[id].kind, Kind::Int | Kind::BigInt) =>
-                {
-                    Cell::Number(0)
-                }
-                cell => cell,
-            };
-            match (builder, cell) {
+            // A number that is 0 is left out, and is NULL here as in tables of Athena's: statements say `coalesce`.
+            match (builder, self.cells[id]) {
                 (Builder::Text(texts), Cell::Text(from, to)) => {
                     texts.append_value(&block[from..to]);
                 }
@@ -358,8 +347,11 @@ impl Scanner {
             }
         }
         self.rows += 1;
-        Some(())
     }
+}
+
+fn has_room(number: i64, kind: Kind) -> bool {
+    kind != Kind::Int || i32::try_from(number).is_ok()
 }
 
 impl Builder {
@@ -605,17 +597,17 @@ mod tests {
     }
 
     #[test]
-    fn numbers_left_out_are_zero_and_texts_null() {
-        check(r#"{"src":"a"}"#, "-|0|-|0|a|-");
-        check("{}", "-|0|-|0|-|-");
-        check(r#"{"instance":null}"#, "-|0|-|-|-|-");
+    fn what_is_left_out_is_null() {
+        check(r#"{"src":"a"}"#, "-|-|-|-|a|-");
+        check("{}", "-|-|-|-|-|-");
+        check(r#"{"instance":null}"#, "-|-|-|-|-|-");
     }
 
     #[test]
     fn any_order_any_blanks_any_case_and_keys_that_are_new() {
         check(
             r#" { "new" : {"a":["}", 1]} , "LINE" : "x" , "src":"s", "job" : "j" } "#,
-            "-|0|j|0|s|x",
+            "-|-|j|-|s|x",
         );
     }
 
@@ -623,7 +615,7 @@ mod tests {
     fn escapes() {
         check(
             r#"{"line":"a\"b\\c\/\n\u00e9\ud83d\ude00\ud83d."}"#,
-            "-|0|-|0|-|a\"b\\c/\né😀\u{fffd}.",
+            "-|-|-|-|-|a\"b\\c/\né😀\u{fffd}.",
         );
     }
 
@@ -631,16 +623,28 @@ mod tests {
     fn other_types_as_openx_takes_them() {
         check(
             r#"{"job":12,"line":{"a":[1,2]},"instance":"7"}"#,
-            r#"-|0|12|7|-|{"a":[1,2]}"#,
+            r#"-|-|12|7|-|{"a":[1,2]}"#,
         );
-        check(r#"{"ts":1793523600123}"#, "1793523600123|0|-|0|-|-");
+        check(r#"{"ts":1793523600123}"#, "1793523600123|-|-|-|-|-");
         check(
             r#"{"ts":"2026-11-01T11:00:02Z"}"#,
-            "1793530802000|0|-|0|-|-",
+            "1793530802000|-|-|-|-|-",
         );
         check(
-            r#"{"ts":"2026-11-01 11:00:02.5+01:00"}"#,
-            "1793527202500|0|-|0|-|-",
+            r#"{"ts":"2026-11-01T11:00:02.5+01:00"}"#,
+            "1793527202500|-|-|-|-|-",
+        );
+    }
+
+    #[test]
+    fn values_that_a_column_cannot_hold_are_null() {
+        check(r#"{"src":"a","instance":99999999999}"#, "-|-|-|-|a|-");
+        check(r#"{"src":"a","ts_ns":"text"}"#, "-|-|-|-|a|-");
+        check(r#"{"src":"a","ts":"no time"}"#, "-|-|-|-|a|-");
+        // A zone goes with a `T` only.
+        check(
+            r#"{"src":"a","ts":"2026-11-01 11:00:02.5+01:00"}"#,
+            "-|-|-|-|a|-",
         );
     }
 
@@ -657,12 +661,12 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "-|0|a|1|s|1",
-                "-|0|a|1|s|2",
-                "-|0|-|1|s|3",
-                "-|0|b|0|s|4",
-                "-|0|b|0|sx|5",
-                "-|0|-|0|-|6"
+                "-|-|a|1|s|1",
+                "-|-|a|1|s|2",
+                "-|-|-|1|s|3",
+                "-|-|b|-|s|4",
+                "-|-|b|-|sx|5",
+                "-|-|-|-|-|6"
             ]
         );
         assert_eq!(damaged, 0);
@@ -678,8 +682,6 @@ mod tests {
             r#"{"line":"x"}}"#,
             r#"{"line" "x"}"#,
             r#"{"line":"x",}"#,
-            r#"{"instance":99999999999}"#,
-            r#"{"ts":"no time"}"#,
             r#"{"line":"\q"}"#,
             r#"{"run":nonsense}"#,
         ];
@@ -695,7 +697,7 @@ mod tests {
             let json = serde_json::json!({ "job": job, "line": line }).to_string();
             let (rows, damaged) = read(&json);
             prop_assert_eq!(damaged, 0);
-            prop_assert_eq!(&rows[0], &format!("-|0|{job}|0|-|{line}"));
+            prop_assert_eq!(&rows[0], &format!("-|-|{job}|-|-|{line}"));
         }
 
         #[test]
