@@ -11,6 +11,7 @@ use std::ops::Range;
 use archive::listing::{ListError, LogObject, list_hours};
 use archive::{Encoding, Hour, Store};
 
+use crate::config::EngineKind;
 use crate::retry::{Outside, again, listing_may_recover};
 
 /// The price of a TB that Athena reads, in dollars (list price of most regions, November 2026).
@@ -40,6 +41,10 @@ const GETS_FOR_NDJSON: u64 = 1;
 /// How many GETs an object of Parquet takes, about: its footer, its indexes, and what is read of its columns.
 const GETS_FOR_PARQUET: u64 = 3;
 
+/// How much of an object of Parquet the embedded engine may read twice, in bytes: its end says where everything is, and is read
+/// before that is known.
+pub const PARQUET_END_BYTES: u64 = 32 << 10;
+
 /// The most hours that one statement may ask for, in partitions: Athena's own limit.
 pub const MAX_PARTITIONS: u64 = 1_000_000;
 
@@ -54,6 +59,10 @@ pub struct Estimate {
     pub ndjson_bytes: u64,
     /// Bytes of objects of Parquet: this many are read at most.
     pub parquet_bytes: u64,
+    /// Bytes of their ends, up to [`PARQUET_END_BYTES`] each.
+    pub parquet_end_bytes: u64,
+    /// How often each object is read.
+    pub scans: u64,
     /// Listings, each of up to 1000 objects.
     pub lists: u64,
     /// Reads of objects or of their parts, about.
@@ -115,6 +124,7 @@ impl Estimate {
                 }
                 Encoding::Parquet => {
                     self.parquet_bytes += object.len;
+                    self.parquet_end_bytes += object.len.min(PARQUET_END_BYTES);
                     self.gets += GETS_FOR_PARQUET;
                 }
             }
@@ -126,14 +136,33 @@ impl Estimate {
         self.lists += partitions + further.sum::<u64>();
     }
 
+    /// What this engine reads of it for a statement that reads its rows so often.
+    #[must_use]
+    pub fn of(self, scans: u64, engine: EngineKind) -> Self {
+        let ends = match engine {
+            EngineKind::Embedded => self.parquet_end_bytes,
+            EngineKind::Athena => 0,
+        };
+        Self {
+            ndjson_bytes: self.ndjson_bytes.saturating_mul(scans),
+            parquet_bytes: self
+                .parquet_bytes
+                .saturating_add(ends)
+                .saturating_mul(scans),
+            gets: self.gets.saturating_mul(scans),
+            scans,
+            ..self
+        }
+    }
+
     /// Bytes that are read at most.
     pub fn bytes(&self) -> u64 {
-        self.ndjson_bytes + self.parquet_bytes
+        self.ndjson_bytes.saturating_add(self.parquet_bytes)
     }
 
     /// Requests, about.
     pub fn requests(&self) -> u64 {
-        self.lists + self.gets
+        self.lists.saturating_add(self.gets)
     }
 
     /// What Athena charges at most.
@@ -159,8 +188,12 @@ impl Estimate {
         } else {
             "objects"
         };
+        let times = match self.scans {
+            0 | 1 => String::new(),
+            scans => format!(" read {scans} times"),
+        };
         let mut text = format!(
-            "{} {objects}, {most}{}, about {} requests, {most}{} to read them and {} for the requests",
+            "{} {objects}{times}, {most}{}, about {} requests, {most}{} to read them and {} for the requests",
             self.objects,
             Bytes(self.bytes()),
             self.requests(),
@@ -323,11 +356,23 @@ mod tests {
             objects: 3,
             ndjson_bytes: 1000,
             parquet_bytes: 1000,
+            parquet_end_bytes: 1000,
+            scans: 0,
             lists: 4,
             gets: 5,
             strangers: 0,
         };
         assert_eq!(found, expected);
+        let twice = found.clone().of(2, EngineKind::Embedded);
+        assert_eq!((twice.bytes(), twice.gets), (2 * (1000 + 1000 + 1000), 10));
+        assert!(
+            twice
+                .text(0.0)
+                .starts_with("3 objects read 2 times, at most 6.0 kB"),
+            "{}",
+            twice.text(0.0)
+        );
+        assert_eq!(found.clone().of(1, EngineKind::Athena).bytes(), 2000);
         insta::assert_snapshot!(found.text(5.0), @"3 objects, at most 2.0 kB, about 9 requests, at most $0.000050 to read them and $0.000022 for the requests");
         let long = Estimate {
             partitions: MAX_PARTITIONS + 1,

@@ -52,6 +52,7 @@ pub mod query;
 pub mod retry;
 pub mod rows;
 pub mod run;
+pub mod scans;
 pub mod selection;
 pub mod show;
 pub mod sql_text;

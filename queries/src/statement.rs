@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::near::suggestion;
 use crate::parameter::{Type, ValueError, number};
 use crate::query::{Chart, Query, SELECTION, TABLES};
+use crate::scans::scans;
 use crate::selection::{Rows, Selection, SelectionError};
 use crate::sql_text::{is_several, literal, trimmed};
 use crate::template::{Template, TemplateError};
@@ -24,6 +25,8 @@ pub struct Statement {
     pub sql: String,
     /// Whose rows it looks at; none for SQL without `{{logs}}`, of which nothing is known.
     pub selection: Option<Selection>,
+    /// How often it reads those rows.
+    pub scans: u64,
     /// How its answer is drawn.
     pub chart: Option<Chart>,
 }
@@ -156,6 +159,7 @@ impl Statement {
             name: Some(query.name.clone()),
             sql,
             selection: Some(selection),
+            scans: scans(&query.template.text()),
             chart: query.chart.clone(),
         }
         .checked()
@@ -171,6 +175,7 @@ impl Statement {
             return Err(StatementError::Several);
         }
         let template = Template::parse(sql)?;
+        let scans = scans(sql);
         let selects = template.holes().next().is_some();
         let selection = if selects {
             Some(select(around, |_| None)?)
@@ -189,6 +194,7 @@ impl Statement {
             name: None,
             sql,
             selection,
+            scans,
             chart: None,
         }
         .checked()

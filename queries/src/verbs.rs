@@ -227,7 +227,10 @@ fn foretell(
             (estimated, fresh) = look => Ok([
                 estimated.map_or_else(
                     |error| format!("what it will read is not known: {}", joblog::causes::chain(&error)),
-                    |estimate| estimate.text(dollars_per_tb),
+                    |estimate| {
+                        let estimate = estimate.of(statement.scans, work.config.engine);
+                        estimate.text(dollars_per_tb)
+                    },
                 ),
                 fresh.map_or_else(
                     |error| format!("until when it is complete is not known: {}", joblog::causes::chain(&error)),

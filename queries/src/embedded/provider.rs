@@ -49,7 +49,7 @@ const MAX_LISTINGS: usize = 8;
 const SCANS_A_THREAD: usize = 2;
 
 /// How much of a Parquet object's end is read at once, in bytes: mostly all that says where its columns lie.
-const FOOTER_BYTES: usize = 32 << 10;
+const FOOTER_BYTES: usize = crate::estimate::PARQUET_END_BYTES as usize;
 
 /// Whether the columns of a row's object are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
