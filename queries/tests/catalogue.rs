@@ -11,8 +11,12 @@ use std::sync::Arc;
 use archive::Encoding;
 use archive::store::dir::DirStore;
 use queries::catalogue::Catalogue;
+use queries::config::EngineKind;
 use queries::embedded::{Embedded, Settings};
+use queries::estimate::{self, Estimate};
 use queries::event::{Event, QUEUE_EVENTS, Stats};
+use queries::retry::Outside;
+use queries::statement::Statement;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +53,17 @@ async fn ask(root: &Path, sql: &str) -> (String, Stats) {
     (text, stats.unwrap_or_else(|error| panic!("{error}\n{sql}")))
 }
 
+/// What is foretold of a statement.
+async fn foretold(root: &Path, statement: &Statement) -> Estimate {
+    let selection = statement.selection.as_ref().expect("a selection");
+    let hours = estimate::hours_of(selection.times_ns.start, selection.times_ns.end);
+    let clusters = [selection.cluster.clone()];
+    let store = DirStore::new(root);
+    let estimate = estimate::estimate(&store, &clusters, &hours, &Outside::new(|| 0)).await;
+    let estimate = estimate.expect("a listing");
+    estimate.of(statement.scans, EngineKind::Embedded)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_query_answers_the_same_on_both_encodings_and_as_expected() {
     let fixture = fixture();
@@ -71,6 +86,13 @@ async fn every_query_answers_the_same_on_both_encodings_and_as_expected() {
         for root in &roots {
             let (text, stats) = ask(root, &statement.sql).await;
             assert_eq!(stats.damaged_rows, 0, "{}", query.name);
+            let foretold = foretold(root, &statement).await;
+            let (read, most) = (stats.bytes_scanned, foretold.bytes());
+            assert!(read <= most, "{}: {read} read of {most}", query.name);
+            if foretold.parquet_bytes == 0 {
+                // Nothing is left out of NDJSON.
+                assert!(read * 10 >= most * 9, "{}: {read} of {most}", query.name);
+            }
             answers.push(without_places(&text, &root.display().to_string()));
         }
         assert_eq!(

@@ -29,7 +29,7 @@ use shipper::state::State;
 use shipper::upload::{Uploaded, put_once};
 
 /// How many seeds `make test` has time for.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 20;
 
 /// How much happens in one story, in steps.
 const STEPS: u64 = 220;
