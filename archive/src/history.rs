@@ -56,6 +56,8 @@ pub struct Limits {
     pub cache_bytes: usize,
     /// Objects that are fetched at the same time.
     pub fetches: usize,
+    /// Bytes of groups, packed, that are fetched or looked into at the same time; a larger one goes alone.
+    pub in_flight_bytes: usize,
 }
 
 impl Default for Limits {
@@ -63,6 +65,7 @@ impl Default for Limits {
         Self {
             cache_bytes: 64 << 20,
             fetches: 16,
+            in_flight_bytes: 16 << 20,
         }
     }
 }

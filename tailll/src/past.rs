@@ -126,6 +126,7 @@ pub async fn show(store: Arc<dyn Store>, wanted: Vec<Wanted>, outlet: Outlet) ->
     let limits = Limits {
         cache_bytes: limits.cache_bytes / wanted.len().max(1),
         fetches: (limits.fetches / wanted.len().max(1)).max(1),
+        in_flight_bytes: limits.in_flight_bytes / wanted.len().max(1),
     };
     let jobs = wanted
         .into_iter()

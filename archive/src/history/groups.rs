@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
 use super::{HistoryError, Limits, Request};
@@ -153,12 +153,19 @@ enum Place {
 
 type Id = (Arc<ObjectKey>, GroupId);
 
+/// Begun KiB of so many bytes, at least one.
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).map_or(u32::MAX >> 4, |kib| kib.clamp(1, u32::MAX >> 4))
+}
+
 /// Fetches groups, and keeps some.
 #[derive(Debug)]
 pub(super) struct Groups {
     store: Arc<dyn Store>,
     limits: Limits,
     fetches: Arc<Semaphore>,
+    /// What is left of the bytes in flight, in KiB.
+    in_flight: Semaphore,
     fetched: AtomicU64,
     kept: Mutex<Kept>,
 }
@@ -214,6 +221,7 @@ impl Groups {
         Self {
             store,
             fetches: Arc::new(Semaphore::new(limits.fetches.max(1))),
+            in_flight: Semaphore::new(kib(limits.in_flight_bytes) as usize),
             limits,
             fetched: AtomicU64::new(0),
             kept: Mutex::default(),
@@ -434,6 +442,7 @@ impl Groups {
     ) -> Result<(), LoadError> {
         let (tail, footer) = self.footer(key, object_len).await?;
         for place in footer.groups(key, object_len, filter)? {
+            let _room = self.room(&place.bytes).await;
             let bytes = self.group_bytes(key, object_len, &tail, &place).await?;
             let id = GroupId(place.group);
             match footer.runs(key, object_len, &place, bytes.clone(), filter) {
@@ -469,6 +478,7 @@ impl Groups {
         filter: &Filter,
         looked: &mut Looked,
     ) -> Result<(), LoadError> {
+        let _room = self.room(&(0..object_len)).await;
         let bytes = self.fetch(key, 0..object_len).await?;
         let (loaded, report, error) = wanted_rows(key, bytes, filter)?;
         looked.damaged_rows += report.damaged;
@@ -490,6 +500,14 @@ impl Groups {
         let mut kept = self.kept();
         kept.places.insert(id.clone(), place);
         kept.keep(id, Arc::new(loaded), self.limits.cache_bytes);
+    }
+
+    /// Waits until so many bytes may be in flight, or nothing else is.
+    async fn room(&self, range: &Range<u64>) -> Option<SemaphorePermit<'_>> {
+        let all = kib(self.limits.in_flight_bytes);
+        let wanted = usize::try_from(range.end.saturating_sub(range.start)).map_or(all, kib);
+        // It is never closed.
+        self.in_flight.acquire_many(wanted.min(all)).await.ok()
     }
 
     async fn fetch(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {

@@ -183,7 +183,12 @@ proptest! {
             }
             write(&store, &written, &encodings).await;
             let ts_ns = range.0 * MINUTE_NS..(range.0 + range.1) * MINUTE_NS;
-            let limits = Limits { cache_bytes, fetches: 2 };
+            // With so little in flight, every group goes alone.
+            let limits = Limits {
+                cache_bytes,
+                fetches: 2,
+                in_flight_bytes: 1,
+            };
             let (items, history) = read(store, request(ts_ns.clone()), limits).await;
             let mut shown: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
             let mut last_ns = i64::MIN;
