@@ -18,7 +18,8 @@ use e2e::processes::ended_children_cpu_seconds;
 use e2e::writers::Rng;
 use joblog::Level;
 
-use crate::{median, say};
+use crate::ship::sizes;
+use crate::{beside, median, say};
 
 const HOURS: u64 = 24;
 const JOBS: u64 = 20;
@@ -83,7 +84,7 @@ pub(crate) fn run(rounds: usize, megabytes: usize) -> Result<()> {
             "\nask: {}: {JOBS} jobs, {HOURS} hours, {} MB raw in {} MB",
             encoding.extension(),
             day.raw_bytes / 1_000_000,
-            day.size(None)? / 1_000_000
+            day.size(None) / 1_000_000
         ));
         days.push(day);
     }
@@ -144,24 +145,13 @@ impl Day {
     }
 
     /// The bytes of all objects, or of those of one hour.
-    fn size(&self, hour: Option<u64>) -> Result<u64> {
+    fn size(&self, hour: Option<u64>) -> u64 {
         let cluster = self.root.join("logs/v1/cluster=aa");
-        let mut sum = 0;
-        for folder in fs::read_dir(cluster)? {
-            let folder = folder?;
-            let is_wanted = hour.is_none_or(|hour| {
-                let name = folder.file_name();
-                name.to_string_lossy().ends_with(&format!("-{hour:02}"))
-            });
-            for object in fs::read_dir(folder.path())? {
-                sum += if is_wanted {
-                    object?.metadata()?.len()
-                } else {
-                    0
-                };
-            }
-        }
-        Ok(sum)
+        let (_, bytes) = match hour {
+            Some(hour) => sizes(&cluster.join(format!("dh=2026-11-01-{hour:02}"))),
+            None => sizes(&cluster),
+        };
+        bytes
     }
 
     fn queries(&self, words: &[&str]) -> Result<Command> {
@@ -216,7 +206,7 @@ impl Day {
             ensure!(child.wait()?.success(), "queries failed");
         }
         let run = run_to_end(self.queries(&words)?)?;
-        let hour_bytes = self.size(Some(HOUR))?;
+        let hour_bytes = self.size(Some(HOUR));
         let read = told_bytes(&run.stderr, " read").context("bytes read")?;
         let foretold = told_bytes(&run.stderr, ", about ").context("bytes foretold")?;
         say(&format!(
@@ -309,15 +299,7 @@ fn write_log(
 }
 
 fn queries() -> Result<Command> {
-    let program = std::env::current_exe()?
-        .parent()
-        .context("no folder of this program")?
-        .join("queries");
-    ensure!(
-        program.is_file(),
-        "there is no queries beside this program; build it with: cargo build --release -p queries"
-    );
-    let mut command = Command::new(program);
+    let mut command = beside("queries")?;
     command.env_remove("QUERIES_CONFIG").stdin(Stdio::null());
     Ok(command)
 }

@@ -17,7 +17,7 @@ use e2e::small_cluster::{SmallCluster, TaskRun, append};
 use jiff::{SignedDuration, Timestamp};
 use joblog::{JobKey, Stream};
 
-use crate::{median, program, say};
+use crate::{beside, median, program, say};
 
 const JOBS: usize = 20;
 const HOURS: usize = 24;
@@ -68,15 +68,13 @@ impl Day {
                 task = Some(launched);
             }
         }
-        let shipper = std::path::PathBuf::from(program()?.get_program()).with_file_name("shipper");
         let started = Instant::now();
-        let status = Command::new(&shipper)
+        let status = beside("shipper")?
             .arg("--config")
             .arg(cluster.path("shipper.toml"))
             .args(["once", "--backfill"])
             .stdout(Stdio::null())
-            .status()
-            .with_context(|| shipper.display().to_string())?;
+            .status()?;
         ensure!(status.success(), "shipper: {status}");
         say(&format!(
             "\nhistory: {} MB raw of {JOBS} jobs in {HOURS} hours, {} MB of them of one; shipped in {:.0} s",

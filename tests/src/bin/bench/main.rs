@@ -17,10 +17,9 @@ mod throughput;
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 use e2e::sshd::{ClientFiles, with_all_descriptors};
 
@@ -180,13 +179,22 @@ fn tailll(files: &ClientFiles, arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// The program under test, started by itself.
-fn program() -> Result<Command> {
-    let path: PathBuf = std::env::current_exe()?
+/// A program of ours, which was built beside this one.
+fn beside(name: &str) -> Result<Command> {
+    let program = std::env::current_exe()?
         .parent()
         .context("no folder of this program")?
-        .join("tailll");
-    Ok(Command::new(path))
+        .join(name);
+    ensure!(
+        program.is_file(),
+        "there is no {name} beside this program; build it with: cargo build --release -p {name}"
+    );
+    Ok(Command::new(program))
+}
+
+/// The program under test, started by itself.
+fn program() -> Result<Command> {
+    beside("tailll")
 }
 
 /// `parallel-ssh` with its traps avoided: no time limit, all hosts at once, lines as they come.

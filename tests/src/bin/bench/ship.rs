@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::processes::{Memory, Signal, cpu_seconds, memory, signal};
 use e2e::shipper_toml::ShipperToml;
 
-use crate::{median, say};
+use crate::{beside, median, say};
 
 /// How many files the bytes of the catch-up are in.
 const FILES: usize = 20;
@@ -68,15 +68,7 @@ impl Host {
     }
 
     fn start(&self, verb: &str) -> Result<Child> {
-        let program = std::env::current_exe()?
-            .parent()
-            .context("no folder of this program")?
-            .join("shipper");
-        ensure!(
-            program.is_file(),
-            "there is no shipper beside this program; build it with: cargo build --release -p shipper"
-        );
-        Ok(Command::new(program)
+        Ok(beside("shipper")?
             .arg("--config")
             .arg(self.root.path().join("shipper.toml"))
             .arg(verb)
@@ -91,7 +83,8 @@ impl Host {
     }
 }
 
-fn sizes(folder: &Path) -> (usize, u64) {
+/// How many files lie below a folder, and their bytes.
+pub(crate) fn sizes(folder: &Path) -> (usize, u64) {
     let mut sum = (0, 0);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (files, bytes) = match entry.metadata() {
