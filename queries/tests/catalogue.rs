@@ -12,45 +12,19 @@ use archive::Encoding;
 use archive::store::dir::DirStore;
 use queries::catalogue::Catalogue;
 use queries::config::EngineKind;
-use queries::embedded::{Embedded, Settings};
 use queries::estimate::{self, Estimate};
-use queries::event::{Event, QUEUE_EVENTS, Stats};
+use queries::event::Stats;
 use queries::retry::Outside;
 use queries::statement::Statement;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use fixture::{NOW_SECONDS, fixture, shown, statement, without_places};
-
-fn clock() -> jiff::Timestamp {
-    jiff::Timestamp::from_second(NOW_SECONDS).unwrap()
-}
+use fixture::{answered, engine, fixture, shown, statement, without_places};
 
 /// An answer as text: names and types, then rows, NULL as `\N`.
 async fn ask(root: &Path, sql: &str) -> (String, Stats) {
-    let engine = Embedded::new(Settings {
-        store: Arc::new(DirStore::new(root)),
-        database: "logs".to_owned(),
-        table: "logs".to_owned(),
-        memory_bytes: 256 << 20,
-        spill: None,
-        threads: 2,
-        now: clock,
-    });
-    let (sender, mut events) = mpsc::channel(QUEUE_EVENTS);
-    let gather = async {
-        let (mut columns, mut rows) = (Vec::new(), Vec::new());
-        while let Some(event) = events.recv().await {
-            match event {
-                Event::Columns(all) => columns = all,
-                Event::Rows(more) => rows.extend(more),
-                Event::Progress(_) | Event::Note(_) => {}
-            }
-        }
-        shown(&columns, &rows)
-    };
-    let (stats, text) = tokio::join!(engine.run(sql, sender, CancellationToken::new()), gather);
-    (text, stats.unwrap_or_else(|error| panic!("{error}\n{sql}")))
+    let engine = engine(Arc::new(DirStore::new(root)), "logs");
+    let answered = answered(&engine, sql).await;
+    let answered = answered.unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    (shown(&answered.columns, &answered.rows), answered.stats)
 }
 
 /// What is foretold of a statement.

@@ -20,7 +20,6 @@ use queries::athena::results::{Object, object_at};
 use queries::athena::run::Collected;
 use queries::athena::{Athena, AthenaSettings, RunError, client};
 use queries::catalogue::Catalogue;
-use queries::embedded::{Embedded, Settings};
 use queries::event::{Event, QUEUE_EVENTS, State, Stats};
 use queries::exit::Exit;
 use queries::publish::{Outcome, Publication, PublishError, publish};
@@ -792,41 +791,16 @@ fn fixture_ns() -> i64 {
     fixture::NOW_SECONDS * fixture::SECOND_NS
 }
 
-fn fixture_now() -> jiff::Timestamp {
-    jiff::Timestamp::from_second(fixture::NOW_SECONDS).unwrap()
-}
-
 /// Runs SQL on the embedded engine over an archive, as Athena would.
 fn embedded(store: Arc<dyn Store>) -> Executor {
     Arc::new(move |sql| {
-        let engine = Embedded::new(Settings {
-            store: Arc::clone(&store),
-            database: "logs".to_owned(),
-            table: "logs".to_owned(),
-            memory_bytes: 256 << 20,
-            spill: None,
-            threads: 2,
-            now: fixture_now,
-        });
+        let engine = fixture::engine(Arc::clone(&store), "logs");
         Box::pin(async move {
-            let (sender, mut events) = mpsc::channel(QUEUE_EVENTS);
-            let gather = async {
-                let mut answer = Answer::default();
-                while let Some(event) = events.recv().await {
-                    match event {
-                        Event::Columns(columns) => answer.columns = columns,
-                        Event::Rows(rows) => answer.rows.extend(rows),
-                        Event::Progress(_) | Event::Note(_) => {}
-                    }
-                }
-                answer
-            };
-            let (outcome, answer) =
-                tokio::join!(engine.run(&sql, sender, CancellationToken::new()), gather);
-            match outcome {
-                Ok(stats) => Ok(Answer {
-                    bytes_scanned: stats.bytes_scanned,
-                    ..answer
+            match fixture::answered(&engine, &sql).await {
+                Ok(answered) => Ok(Answer {
+                    columns: answered.columns,
+                    rows: answered.rows,
+                    bytes_scanned: answered.stats.bytes_scanned,
                 }),
                 Err(error) => Err(Failed::new(&error.to_string())),
             }

@@ -22,13 +22,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use queries::catalogue::Catalogue;
 use queries::ddl::{Dialect, Plan, Table, Wanted, plan};
-use queries::embedded::{Embedded, RunError, Settings};
-use queries::event::{Event, QUEUE_EVENTS};
+use queries::embedded::{Embedded, RunError};
 use queries::survey::survey;
-use tokio::sync::{OnceCell, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::OnceCell;
 
-use fixture::{NOW_SECONDS, fixture, shown, statement, without_places};
+use fixture::{NOW_SECONDS, answered, engine, fixture, shown, statement, without_places};
 
 /// The server and its bucket, for all tests; they end with this process.
 static RIG: OnceCell<Rig> = OnceCell::const_new();
@@ -93,39 +91,14 @@ fn wanted(name: &str) -> Wanted {
     }
 }
 
-fn clock() -> jiff::Timestamp {
-    jiff::Timestamp::from_second(NOW_SECONDS).unwrap()
-}
-
-/// Our engine over an archive.
-fn embedded(store: Arc<dyn Store>, database: &str) -> Embedded {
-    Embedded::new(Settings {
-        store,
-        database: database.to_owned(),
-        table: "logs".to_owned(),
-        memory_bytes: 256 << 20,
-        spill: None,
-        threads: 2,
-        now: clock,
-    })
-}
-
 /// What our engine answers, and how many rows were damaged.
 async fn ours(engine: &Embedded, sql: &str) -> Result<(Answer, u64), RunError> {
-    let (sender, mut events) = mpsc::channel(QUEUE_EVENTS);
-    let gather = async {
-        let mut answer = Answer::default();
-        while let Some(event) = events.recv().await {
-            match event {
-                Event::Columns(columns) => answer.columns = columns,
-                Event::Rows(rows) => answer.rows.extend(rows),
-                Event::Progress(_) | Event::Note(_) => {}
-            }
-        }
-        answer
+    let answered = answered(engine, sql).await?;
+    let answer = Answer {
+        columns: answered.columns,
+        rows: answered.rows,
     };
-    let (stats, answer) = tokio::join!(engine.run(sql, sender, CancellationToken::new()), gather);
-    Ok((answer, stats?.damaged_rows))
+    Ok((answer, answered.stats.damaged_rows))
 }
 
 fn beside_queries(path: &str) -> PathBuf {
@@ -321,7 +294,7 @@ const LOOKS: [&str; 4] = [
 /// Both engines' answers to the same statement, over one archive.
 async fn compare(rig: &Rig, name: &str, sql: &str) -> (Answer, u64) {
     let theirs = rig.answer(name, sql).await;
-    let (ours, damaged) = ours(&embedded(rig.store(name), name), sql)
+    let (ours, damaged) = ours(&engine(rig.store(name), name), sql)
         .await
         .unwrap_or_else(|error| panic!("{error}\n{sql}"));
     assert_eq!(
